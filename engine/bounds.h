@@ -1,0 +1,42 @@
+/*
+ * bounds.h: every bound of the engine in one place, and how they relate.
+ *
+ * Thread: none; constants only.
+ * A bound that a client can reach has an outcome (outcome.h) or a refusal in net/; a bound that
+ * only flashd itself could pass has an assert.
+ */
+#ifndef FLASHD_ENGINE_BOUNDS_H
+#define FLASHD_ENGINE_BOUNDS_H
+
+#include <assert.h>
+
+enum {
+    CACHE_LINE_BYTES = 64,
+
+    WORKERS_MAX = 16,
+    PORTS_MAX = 16, /* one port a net thread */
+
+    BUYER_NAME_BYTES_MAX = 64,
+    SALE_NAME_BYTES_MAX = 128,
+    PRODUCT_QTY_MAX = 1000000000, /* units; fits the 30 bits of the stock word */
+    WAITLIST_MAX = 1000000000,    /* orders; fits the 31 bits of the stock word */
+    HOLD_MS_MIN = 1,
+    HOLD_MS_MAX = 7 * 24 * 3600 * 1000,
+    SALES_MAX = 65536,
+
+    LOG_SLOTS = 65536,         /* events in memory between the slowest reader and the head */
+    COMMAND_RING_SLOTS = 8192, /* commands in flight from one port to one worker */
+    WORKER_BATCH_MAX = 64,     /* commands a worker decides before it claims their slots */
+    JOURNAL_BATCH_MAX = 4096,  /* events in one transaction */
+    LOG_CREDIT_CHUNK = 256,    /* slots a producer reserves at a time */
+
+    PAYLOAD_BYTES_MAX = 2048,
+};
+
+static_assert((LOG_SLOTS & (LOG_SLOTS - 1)) == 0, "slots are found by mask");
+static_assert((COMMAND_RING_SLOTS & (COMMAND_RING_SLOTS - 1)) == 0, "ck_ring wants a power of two");
+static_assert(PRODUCT_QTY_MAX < (1 << 30), "available has 30 bits in the stock word");
+static_assert((WORKERS_MAX + 1) * LOG_CREDIT_CHUNK < LOG_SLOTS / 4,
+              "idle credits leave the log room");
+
+#endif

@@ -1,0 +1,436 @@
+/*
+ * clock.c: one round: read the log, hear admins, then move every live sale as far as it can go.
+ *
+ * Order within a sale: finish closing, start, end, sold out, expire, clear, promote. Each step
+ * claims its slot and moves the stock word in the order that stock.h demands of givers and takers.
+ *
+ * Thread: clock. Fails: never; without log room or memory a step stays undone until the next round.
+ */
+#include "engine/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/check.h"
+#include "engine/engine.h"
+
+enum { READ_MAX = 4096 /* events a round, so that admins and deadlines get their turn */ };
+
+bool clock_init(struct clock *clock, struct engine *engine)
+{
+    clock->engine = engine;
+    clock->live = calloc(SALES_MAX, sizeof(struct sale *));
+    wake_init(&clock->wake);
+    return clock->live != NULL;
+}
+
+static void sale_free(struct sale *sale)
+{
+    queue_free(&sale->waiting);
+    queue_free(&sale->holds);
+    rows_free(&sale->paid);
+    rows_free(&sale->waiting_bits);
+    free(sale);
+}
+
+void clock_free(struct clock *clock)
+{
+    for (uint32_t i = 0; i < engine_sale_count(clock->engine); i++)
+        sale_free(engine_sale_at(clock->engine, i));
+    free(clock->live);
+}
+
+void clock_watch(struct clock *clock, struct sale *sale)
+{
+    if (sale->watched)
+        return;
+    sale->watched = true;
+    clock->live[clock->live_count++] = sale;
+}
+
+/* ---- into the log ---- */
+
+static bool have_room(struct clock *c)
+{
+    return engine_reserve(c->engine, &c->credit, 1);
+}
+
+/* have_room() said yes. Returns the seq. */
+static uint64_t emit(struct clock *c, struct sale *sale, struct order *order, enum event_kind kind,
+                     struct now now)
+{
+    const struct event event = {.sale = sale,
+                                .order = order,
+                                .at_wall_ms = now.wall_ms,
+                                .at_mono_ms = now.mono_ms,
+                                .quantity = order != NULL ? order->quantity : 0,
+                                .kind = (uint8_t)kind};
+    uint64_t seq = log_claim(&c->engine->log, &c->credit, 1);
+    log_publish(&c->engine->log, seq, &event);
+    c->emitted = true;
+    return seq;
+}
+
+/* ---- out of the log ---- */
+
+static bool learn(struct clock *c, const struct event *event)
+{
+    clock_watch(c, event->sale);
+    if (event->kind == EVENT_ORDER_QUEUED)
+        return queue_push(&event->sale->waiting, (struct queue_entry){event->order, 0});
+    if (event->kind == EVENT_ORDER_RESERVED || event->kind == EVENT_ORDER_PROMOTED)
+        return queue_push(
+            &event->sale->holds,
+            (struct queue_entry){event->order, event->at_mono_ms + event->sale->terms.hold_ms});
+    return true;
+}
+
+/* True when it stopped with events left. */
+static bool read_log(struct clock *c)
+{
+    const struct event *event;
+    uint32_t n = 0;
+    while (n < READ_MAX && (event = log_read(&c->engine->log, LOG_READER_CLOCK, n)) != NULL &&
+           learn(c, event))
+        n++;
+    log_advance(&c->engine->log, LOG_READER_CLOCK, n);
+    return n == READ_MAX;
+}
+
+static bool has_read(const struct clock *c, uint64_t seq)
+{
+    const struct log *log = &c->engine->log;
+    return atomic_load_explicit(&log->cursors[LOG_READER_CLOCK].next, memory_order_relaxed) > seq;
+}
+
+/* ---- closing ---- */
+
+static void begin_closing(struct clock *c, struct sale *sale, enum sale_closing closing)
+{
+    if (closing == CLOSING_PAUSE)
+        (void)stock_set_state(&sale->stock, SALE_PAUSED);
+    if (closing == CLOSING_END)
+        (void)stock_set_state(&sale->stock, SALE_ENDED);
+    sale->closing = closing;
+    for (uint32_t i = 0; i < c->engine->options.workers; i++) {
+        struct worker *w = &c->engine->workers[i];
+        sale->mark.takes[i] = atomic_load_explicit(&w->open_takes, memory_order_acquire);
+        sale->mark.joins[i] = atomic_load_explicit(&w->open_joins, memory_order_acquire);
+    }
+}
+
+static bool marks_passed(const struct clock *c, const struct sale *sale)
+{
+    for (uint32_t i = 0; i < c->engine->options.workers; i++) {
+        struct worker *w = &c->engine->workers[i];
+        uint32_t takes = atomic_load_explicit(&w->open_takes, memory_order_acquire);
+        uint32_t joins = atomic_load_explicit(&w->open_joins, memory_order_acquire);
+        if (!takes_moved_on(sale->mark.takes[i], takes) ||
+            !joins_moved_on(sale->mark.joins[i], joins))
+            return false;
+    }
+    return true;
+}
+
+static void finish_closing(struct clock *c, struct sale *sale, struct now now)
+{
+    static const enum event_kind kinds[] = {[CLOSING_PAUSE] = EVENT_SALE_PAUSED,
+                                            [CLOSING_END] = EVENT_SALE_ENDED,
+                                            [CLOSING_SOLD_OUT] = EVENT_SALE_SOLD_OUT};
+    if (!marks_passed(c, sale) || !have_room(c))
+        return;
+    uint64_t seq = emit(c, sale, NULL, kinds[sale->closing], now);
+    sale->sold_out_logged = sale->sold_out_logged || sale->closing == CLOSING_SOLD_OUT;
+    if (sale->closing != CLOSING_PAUSE) {
+        sale->clearing = true;
+        sale->clear_up_to = seq;
+    }
+    sale->closing = CLOSING_NOT;
+}
+
+/* ---- by the wall clock ---- */
+
+static void start_when_due(struct clock *c, struct sale *sale, struct now now)
+{
+    if (stock_load(&sale->stock).state != SALE_UPCOMING || now.wall_ms < sale->terms.starts_at_ms ||
+        !have_room(c))
+        return;
+    (void)emit(c, sale, NULL, EVENT_SALE_STARTED, now);
+    (void)stock_set_state(&sale->stock, SALE_ACTIVE);
+}
+
+static void close_when_due(struct clock *c, struct sale *sale, struct now now)
+{
+    struct stock stock = stock_load(&sale->stock);
+    if (sale->closing != CLOSING_NOT)
+        return;
+    if (stock.state != SALE_ENDED && now.wall_ms >= sale->terms.ends_at_ms)
+        begin_closing(c, sale, CLOSING_END);
+    else if (stock.sold_out && !sale->sold_out_logged)
+        begin_closing(c, sale, CLOSING_SOLD_OUT);
+    if (sale->closing != CLOSING_NOT)
+        finish_closing(c, sale, now);
+}
+
+/* ---- orders ---- */
+
+static void expire_holds(struct clock *c, struct sale *sale, struct now now)
+{
+    const struct queue_entry *head;
+    while ((head = queue_head(&sale->holds)) != NULL && head->deadline_mono_ms <= now.mono_ms) {
+        struct order *order = head->order;
+        unsigned state = order_state_now(order);
+        if ((state & ORDER_BUSY) != 0 || !have_room(c))
+            return;
+        STEP("expire");
+        if (state == ORDER_PAYMENT) {
+            if (!order_move(order, ORDER_PAYMENT, ORDER_PAYMENT | ORDER_BUSY))
+                continue; /* paid or cancelled this moment: look again */
+            (void)emit(c, sale, order, EVENT_ORDER_EXPIRED, now);
+            order_settle(order, ORDER_EXPIRED);
+            (void)stock_give(&sale->stock, order->quantity, 0);
+            if (FAULT(FAULT_DOUBLE_RELEASE))
+                (void)stock_give(&sale->stock, order->quantity, 0);
+        }
+        queue_pop(&sale->holds);
+    }
+}
+
+/* The head of the waiting list leaves it unserved. False when that must wait. */
+static bool clear_head(struct clock *c, struct sale *sale, struct now now)
+{
+    struct order *order = queue_head(&sale->waiting)->order;
+    if (!have_room(c) || !order_move(order, ORDER_WAITING, ORDER_WAITING | ORDER_BUSY))
+        return false;
+    (void)emit(c, sale, order, EVENT_ORDER_CLEARED, now);
+    order_settle(order, ORDER_CLEARED);
+    (void)stock_give(&sale->stock, 0, 1);
+    queue_pop(&sale->waiting);
+    return true;
+}
+
+/* Drops orders that left the list by themselves. The head that waits, or NULL (empty, or busy). */
+static struct order *waiting_head(struct sale *sale)
+{
+    const struct queue_entry *head;
+    while ((head = queue_head(&sale->waiting)) != NULL) {
+        unsigned state = order_state_now(head->order);
+        if (state == ORDER_WAITING)
+            return head->order;
+        if ((state & ORDER_BUSY) != 0)
+            return NULL;
+        queue_pop(&sale->waiting);
+    }
+    return NULL;
+}
+
+static void clear_waiting(struct clock *c, struct sale *sale, struct now now)
+{
+    if (!sale->clearing || !has_read(c, sale->clear_up_to))
+        return;
+    while (waiting_head(sale) != NULL)
+        if (!clear_head(c, sale, now))
+            return;
+    sale->clearing = queue_head(&sale->waiting) != NULL;
+}
+
+/* Units first, then the slot, then the place: as long as the log shows it waiting, nobody
+ * overtakes. */
+static bool promote_head(struct clock *c, struct sale *sale, struct order *order, struct now now)
+{
+    if (!have_room(c) || !order_move(order, ORDER_WAITING, ORDER_WAITING | ORDER_BUSY))
+        return false;
+    stock_take_promised(&sale->stock, order->quantity);
+    STEP("promote");
+    (void)emit(c, sale, order, EVENT_ORDER_PROMOTED, now);
+    order_settle(order, ORDER_PAYMENT);
+    (void)stock_give(&sale->stock, 0, 1);
+    queue_pop(&sale->waiting);
+    return true;
+}
+
+static void promote(struct clock *c, struct sale *sale, struct now now)
+{
+    struct order *head;
+    while ((head = waiting_head(sale)) != NULL) {
+        struct stock stock = stock_load(&sale->stock);
+        if (stock.state != SALE_ACTIVE || stock.sold_out)
+            return;
+        uint32_t sold = atomic_load_explicit(&sale->sold, memory_order_acquire);
+        bool hopeless = head->quantity > sale->terms.product_qty - sold;
+        if (!hopeless && head->quantity > stock.available)
+            return; /* nobody overtakes a head that wants more */
+        if (!(hopeless ? clear_head(c, sale, now) : promote_head(c, sale, head, now)))
+            return;
+    }
+}
+
+static void move_sale(struct clock *c, struct sale *sale, struct now now)
+{
+    if (sale->closing != CLOSING_NOT)
+        finish_closing(c, sale, now);
+    start_when_due(c, sale, now);
+    close_when_due(c, sale, now);
+    expire_holds(c, sale, now);
+    clear_waiting(c, sale, now);
+    promote(c, sale, now);
+}
+
+/* ---- admins ---- */
+
+static void answer(struct clock *c, uint32_t port, const struct command *command, struct sale *sale,
+                   enum outcome outcome)
+{
+    struct reply reply = {.context = command->context,
+                          .seq = log_last_claimed(&c->engine->log),
+                          .sale = sale,
+                          .outcome = (uint8_t)outcome,
+                          .kind = command->kind};
+    port_answer(&c->engine->ports[port], c->engine->options.workers, &reply);
+    port_notify(&c->engine->ports[port]);
+}
+
+static enum outcome create_sale(struct clock *c, struct sale_terms *terms, struct now now,
+                                struct sale **made)
+{
+    struct engine *e = c->engine;
+    uint32_t index = engine_sale_count(e);
+    bool full = atomic_load_explicit(&e->storage_full, memory_order_relaxed);
+    if (full || index == SALES_MAX)
+        return full ? OUTCOME_STORAGE_FULL : OUTCOME_TOO_MANY_SALES;
+    struct sale *sale = have_room(c) ? engine_new_sale() : NULL;
+    if (sale == NULL)
+        return OUTCOME_OVERLOAD;
+    sale->index = index;
+    sale->terms = *terms;
+    atomic_init(&sale->stock, stock_pack((struct stock){.state = SALE_UPCOMING,
+                                                        .available = terms->product_qty}));
+    /* The slot is claimed before the sale is known by its seq, and filled after: it is all in this
+     * order because the id is made from the seq. */
+    const struct event event = {.sale = sale,
+                                .at_wall_ms = now.wall_ms,
+                                .at_mono_ms = now.mono_ms,
+                                .kind = EVENT_SALE_CREATED};
+    sale->seq = log_claim(&e->log, &c->credit, 1);
+    engine_publish_sale(e, sale);
+    log_publish(&e->log, sale->seq, &event);
+    c->emitted = true;
+    clock_watch(c, sale);
+    move_sale(c, sale, now);
+    *made = sale;
+    return OUTCOME_CREATED;
+}
+
+static enum outcome begin_command(struct clock *c, const struct command *command, struct now now)
+{
+    struct sale *sale = command->sale;
+    enum sale_state state = stock_load(&sale->stock).state;
+    switch ((enum command_kind)command->kind) {
+    case COMMAND_PAUSE:
+        if (state == SALE_ACTIVE)
+            begin_closing(c, sale, CLOSING_PAUSE);
+        return state == SALE_ACTIVE || state == SALE_PAUSED ? OUTCOME_DONE
+                                                            : OUTCOME_SALE_NOT_ACTIVE;
+    case COMMAND_RESUME:
+        if (state == SALE_PAUSED) {
+            (void)emit(c, sale, NULL, EVENT_SALE_RESUMED, now);
+            (void)stock_set_state(&sale->stock, SALE_ACTIVE);
+        }
+        return state == SALE_ACTIVE || state == SALE_PAUSED ? OUTCOME_DONE
+                                                            : OUTCOME_SALE_NOT_ACTIVE;
+    default: /* COMMAND_END */
+        if (state != SALE_ENDED)
+            begin_closing(c, sale, CLOSING_END);
+        return OUTCOME_DONE;
+    }
+}
+
+/* False when the command must be asked again: its sale is closing, or the log is full. */
+static bool hear(struct clock *c, uint32_t port, struct command *command, struct now now)
+{
+    if (command->kind == COMMAND_CREATE) {
+        struct sale *sale = NULL;
+        enum outcome outcome = create_sale(c, command->terms, now, &sale);
+        free(command->terms);
+        answer(c, port, command, sale, outcome);
+        return true;
+    }
+    struct sale *sale = command->sale;
+    if (sale->closing != CLOSING_NOT)
+        finish_closing(c, sale, now);
+    if (sale->closing != CLOSING_NOT || !have_room(c))
+        return false;
+    clock_watch(c, sale);
+    enum outcome outcome = begin_command(c, command, now);
+    if (sale->closing == CLOSING_NOT) {
+        answer(c, port, command, sale, outcome);
+        return true;
+    }
+    /* Comes back here when the sale is closed, and finds nothing left to do but to answer. */
+    return false;
+}
+
+/* True when a command is held back. */
+static bool hear_admins(struct clock *c, struct now now)
+{
+    bool held = false;
+    for (uint32_t i = 0; i < c->engine->options.ports; i++) {
+        struct command_ring *ring =
+            &c->engine->ports[i].channels[c->engine->options.workers].commands;
+        struct command *command = &c->held[i];
+        while (c->holds_command[i] || command_ring_pop(ring, command)) {
+            c->holds_command[i] = !hear(c, i, command, now);
+            if (c->holds_command[i])
+                break;
+        }
+        held = held || c->holds_command[i];
+    }
+    return held;
+}
+
+/* ---- a round ---- */
+
+static void sooner(int64_t *sleep_ms, int64_t due_in_ms)
+{
+    int64_t at_least_0 = due_in_ms > 0 ? due_in_ms : 0;
+    if (at_least_0 < *sleep_ms)
+        *sleep_ms = at_least_0;
+}
+
+/* Shortens the sleep to what the sale needs next; true while it needs the clock at all. */
+static bool plan(const struct sale *sale, struct now now, int64_t *sleep_ms)
+{
+    struct stock stock = stock_load(&sale->stock);
+    const struct queue_entry *hold = queue_head(&sale->holds);
+    if (hold != NULL)
+        sooner(sleep_ms, hold->deadline_mono_ms - now.mono_ms);
+    if (stock.state == SALE_UPCOMING)
+        sooner(sleep_ms, sale->terms.starts_at_ms - now.wall_ms);
+    if (stock.state != SALE_ENDED)
+        sooner(sleep_ms, sale->terms.ends_at_ms - now.wall_ms);
+    if (sale->closing != CLOSING_NOT || sale->clearing)
+        sooner(sleep_ms, 0);
+    return stock.state != SALE_ENDED || sale->closing != CLOSING_NOT || sale->clearing ||
+           hold != NULL || (stock.sold_out && !sale->sold_out_logged);
+}
+
+bool clock_round(struct clock *c, struct now now, int64_t *sleep_ms)
+{
+    bool busy = read_log(c);
+    busy = hear_admins(c, now) || busy;
+    *sleep_ms = c->engine->options.state_interval_ms;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < c->live_count; i++) {
+        struct sale *sale = c->live[i];
+        move_sale(c, sale, now);
+        sale->watched = plan(sale, now, sleep_ms);
+        if (sale->watched)
+            c->live[kept++] = sale;
+    }
+    c->live_count = kept;
+    if (c->emitted)
+        wake_up(&c->engine->log.news);
+    busy = c->emitted || busy; /* it must read what it wrote: the holds it promoted */
+    c->emitted = false;
+    return busy;
+}

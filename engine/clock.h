@@ -1,0 +1,44 @@
+/*
+ * clock.h: the thread that moves sales through time: starts, ends, pauses, expiries, promotions,
+ * clearing.
+ *
+ * Thread: its own. It alone owns every sale's waiting list and expiry queue, and alone changes a
+ * sale's state. It reads the log (log order is queue order), and writes into it like a worker. In:
+ * events from the log, admin commands from the ports, the time. Out:    events, replies to admins,
+ * stock given back. Fails:  a full log or no memory makes it wait; it never skips.
+ *
+ * Closing a sale (pause, end, sold out): swap the state in the stock word, so that no decision is
+ * made any more; take a mark of every worker's open batches; when all have moved on, every decision
+ * made before is in the log, and sale.paused, sale.ended or sale.sold_out claims its slot after
+ * them.
+ */
+#ifndef FLASHD_ENGINE_CLOCK_H
+#define FLASHD_ENGINE_CLOCK_H
+
+#include "engine/now.h"
+#include "engine/port.h"
+
+struct engine;
+
+struct clock {
+    /* --- clock only --- */
+    struct engine *engine;
+    struct log_credit credit;
+    struct sale **live; /* SALES_MAX: sales that may still need the clock */
+    uint32_t live_count;
+    struct command held[PORTS_MAX]; /* an admin's command whose sale is just closing */
+    bool holds_command[PORTS_MAX];
+    bool emitted; /* this round: wake the journal */
+    /* --- anyone wakes --- */
+    _Alignas(CACHE_LINE_BYTES) struct wake wake;
+};
+
+bool clock_init(struct clock *clock, struct engine *engine);
+void clock_free(struct clock *clock);
+/* One round. True when there is more to do at once; else *sleep_ms is how long until something is
+ * due. */
+bool clock_round(struct clock *clock, struct now now, int64_t *sleep_ms);
+/* Puts a sale on the clock's list; clock and recovery. */
+void clock_watch(struct clock *clock, struct sale *sale);
+
+#endif

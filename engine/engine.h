@@ -1,0 +1,88 @@
+/*
+ * engine.h: the engine as a whole: what the folders around it call.
+ *
+ * Start order (main):   engine_init, recovery (restore.h), engine_start, then net threads, each
+ * with its port. Stop order (main):    net threads first, then engine_stop: workers, clock, and
+ * last the journal, which writes what is left. engine_free when nobody reads any more.
+ *
+ * Threads: fields are grouped by who writes them. Everything here lives until engine_free().
+ */
+#ifndef FLASHD_ENGINE_ENGINE_H
+#define FLASHD_ENGINE_ENGINE_H
+
+#include <pthread.h>
+
+#include "engine/clock.h"
+#include "engine/journal.h"
+#include "engine/port.h"
+#include "engine/view.h"
+#include "engine/worker.h"
+
+enum { SOLE_ACTIVE_NONE = -1, SOLE_ACTIVE_SEVERAL = -2 };
+
+struct engine_options {
+    uint32_t workers; /* 1..WORKERS_MAX */
+    uint32_t ports;   /* 1..PORTS_MAX */
+    uint32_t state_interval_ms;
+    keyed_hash *hash;
+    uint64_t last_seq; /* of the last durable event; 0 for none */
+};
+
+struct engine {
+    /* --- set once --- */
+    struct engine_options options;
+    struct worker *workers; /* options.workers of them */
+    struct port *ports;     /* options.ports of them */
+    /* --- see their headers --- */
+    struct log log;
+    struct seqmap seqmap;
+    struct clock clock;
+    struct journal journal;
+    /* --- clock writes, any thread reads --- */
+    _Atomic(struct sale *) *sales; /* SALES_MAX */
+    _Atomic uint32_t sale_count;
+    /* --- journal writes, any thread reads --- */
+    _Atomic int32_t sole_active; /* index of the only ACTIVE sale, or SOLE_ACTIVE_… */
+    _Atomic bool storage_full;
+    /* --- main --- */
+    _Atomic bool stopping;         /* workers and clock leave when they find nothing to do */
+    _Atomic bool journal_stopping; /* then the journal does */
+    pthread_t worker_threads[WORKERS_MAX], clock_thread, journal_thread;
+};
+
+/* False when out of memory; engine_free() is safe then. */
+bool engine_init(struct engine *engine, struct engine_options options, struct journal_store store);
+void engine_free(struct engine *engine);
+/* Starts the threads worker-N, clock and writer. False when the system gives no thread. */
+bool engine_start(struct engine *engine);
+void engine_stop(struct engine *engine);
+
+/* --- for net threads and recovery --- */
+
+/* Which target of a port decides about this buyer. */
+uint32_t engine_worker_of(const struct engine *engine, uint64_t name_hash);
+static inline uint32_t engine_clock_target(const struct engine *engine)
+{
+    return engine->options.workers;
+}
+/* Committed things only; NULL for an id that is not ours. */
+struct sale *engine_find_sale(const struct engine *engine, const char *id, size_t len);
+struct order *engine_find_order(const struct engine *engine, const char *id, size_t len);
+struct sale *engine_sale_at(const struct engine *engine, uint32_t index);
+static inline uint32_t engine_sale_count(const struct engine *engine)
+{
+    return atomic_load_explicit(&engine->sale_count, memory_order_acquire);
+}
+void engine_order_id(const struct engine *engine, const struct order *order, char out[ID_CHARS]);
+
+/* --- for the engine's own threads --- */
+
+/* Room for n events in log and map. */
+bool engine_reserve(struct engine *engine, struct log_credit *credit, uint32_t n);
+/* Publishes a sale in the table and the map; clock and recovery. */
+void engine_publish_sale(struct engine *engine, struct sale *sale);
+void engine_nudge_clock(struct engine *engine);
+/* Zeroed memory for a sale, aligned to its cache lines; NULL when out of memory. */
+struct sale *engine_new_sale(void);
+
+#endif

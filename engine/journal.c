@@ -1,0 +1,158 @@
+/*
+ * journal.c: a batch: copy out of the log, balance, store, commit, show (see journal.h).
+ *
+ * The batch is copied, so the log's slots are free for new decisions while the disk syncs.
+ *
+ * Thread: writer. Fails: journal_round() returns JOURNAL_FAILED with a sentence in journal->error.
+ */
+#include "engine/journal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/engine.h"
+#include "engine/payload.h"
+
+enum { WALL_JITTER_MS = 1000 };
+
+bool journal_init(struct journal *j, struct engine *engine, struct journal_store store)
+{
+    *j = (struct journal){.engine = engine, .store = store};
+    j->batch = malloc(JOURNAL_BATCH_MAX * sizeof *j->batch);
+    j->touched = malloc(JOURNAL_BATCH_MAX * sizeof(struct sale *));
+    return j->batch != NULL && j->touched != NULL;
+}
+
+void journal_free(struct journal *j)
+{
+    free(j->batch);
+    free(j->touched);
+}
+
+/* Workers read the time on their own, so neighbours in the log may differ by a moment; ids must
+ * sort by creation time, so the log's order wins. A real step of the wall clock is let through. */
+static int64_t smooth_time(struct journal *j, int64_t wall_ms)
+{
+    if (wall_ms < j->last_wall_ms && j->last_wall_ms - wall_ms < WALL_JITTER_MS)
+        return j->last_wall_ms;
+    j->last_wall_ms = wall_ms;
+    return wall_ms;
+}
+
+static void take_batch(struct journal *j)
+{
+    const struct event *event;
+    uint32_t n = 0;
+    while (n < JOURNAL_BATCH_MAX &&
+           (event = log_read(&j->engine->log, LOG_READER_JOURNAL, n)) != NULL) {
+        j->batch[n] = *event;
+        j->batch[n].at_wall_ms = smooth_time(j, event->at_wall_ms);
+        n++;
+    }
+    log_advance(&j->engine->log, LOG_READER_JOURNAL, n);
+    j->batch_count = n;
+}
+
+static bool fail(struct journal *j, const char *what, const struct event *event, const char *why)
+{
+    snprintf(j->error, sizeof j->error, "%s%s%s (seq %llu)", what, why != NULL ? ": " : "",
+             why != NULL ? why : "", (unsigned long long)(event != NULL ? event->seq : 0));
+    return false;
+}
+
+static bool fail_store(struct journal *j, const char *what)
+{
+    return fail(j, what, NULL, j->store.error(j->store.self));
+}
+
+static void touch(struct journal *j, struct sale *sale)
+{
+    if (!sale->touched)
+        j->touched[j->touched_count++] = sale;
+    sale->touched = true;
+}
+
+/* Replays one event on its sale's books and hands it to the store with the JSON that results. */
+static bool write_event(struct journal *j, const struct event *event)
+{
+    struct order *order = event->order;
+    enum order_state from = order != NULL ? (enum order_state)order->logged : ORDER_NONE;
+    const char *wrong = books_apply(
+        &event->sale->books, (struct books_entry){event->seq, (enum event_kind)event->kind, from,
+                                                  event->quantity, event->sale->terms.product_qty});
+    if (wrong != NULL)
+        return fail(j, "the books do not balance", event, wrong);
+    if (order != NULL) {
+        order->logged = (uint8_t)event_row((enum event_kind)event->kind)->state_after;
+        if (order->logged == ORDER_WAITING)
+            order->position = event->sale->books.waiting;
+    }
+    j->states_changed = j->states_changed || order == NULL;
+    touch(j, event->sale);
+    if (FAULT(FAULT_SKIP_SEQ) && event->seq % 50 == 0)
+        return true;
+    char payload[PAYLOAD_BYTES_MAX];
+    struct text text = text_in(payload, sizeof payload);
+    payload_write(&text, event, &event->sale->books, j->engine->options.hash);
+    if (text.overflow)
+        return fail(j, "a payload is too long", event, NULL);
+    return j->store.append(j->store.self, event, from, payload, text.len) ||
+           fail_store(j, "writing an event");
+}
+
+static bool write_batch(struct journal *j)
+{
+    if (!j->store.begin(j->store.self))
+        return fail_store(j, "beginning a transaction");
+    for (uint32_t i = 0; i < j->batch_count; i++)
+        if (!write_event(j, &j->batch[i]))
+            return false;
+    for (uint32_t i = 0; i < j->touched_count; i++)
+        if (!j->store.save_sale(j->store.self, j->touched[i]))
+            return fail_store(j, "writing a sale");
+    STEP("commit");
+    return j->store.commit(j->store.self) || fail_store(j, "commit");
+}
+
+/* Everything becomes visible before committed_seq says so. */
+static bool show_batch(struct journal *j)
+{
+    for (uint32_t i = 0; i < j->batch_count; i++)
+        if (!view_apply(&j->batch[i]))
+            return fail(j, "out of memory after the commit", &j->batch[i], NULL);
+    for (uint32_t i = 0; i < j->touched_count; i++) {
+        view_publish(j->touched[i]);
+        j->touched[i]->touched = false;
+    }
+    j->touched_count = 0;
+    if (j->states_changed)
+        journal_refresh_sole_active(j->engine);
+    j->states_changed = false;
+    log_commit(&j->engine->log, j->batch[j->batch_count - 1].seq);
+    for (uint32_t i = 0; i < j->engine->options.ports; i++)
+        port_notify(&j->engine->ports[i]);
+    return true;
+}
+
+enum journal_result journal_round(struct journal *j)
+{
+    take_batch(j);
+    atomic_store_explicit(&j->engine->storage_full, j->store.storage_full(j->store.self),
+                          memory_order_relaxed);
+    if (j->batch_count == 0) {
+        j->store.idle(j->store.self);
+        return JOURNAL_IDLE;
+    }
+    return write_batch(j) && show_batch(j) ? JOURNAL_WROTE : JOURNAL_FAILED;
+}
+
+void journal_refresh_sole_active(struct engine *engine)
+{
+    int32_t sole = SOLE_ACTIVE_NONE;
+    for (uint32_t i = 0; i < engine_sale_count(engine); i++) {
+        if (view_sale(engine_sale_at(engine, i)).state != SALE_ACTIVE)
+            continue;
+        sole = sole == SOLE_ACTIVE_NONE ? (int32_t)i : SOLE_ACTIVE_SEVERAL;
+    }
+    atomic_store_explicit(&engine->sole_active, sole, memory_order_release);
+}

@@ -1,0 +1,66 @@
+/*
+ * journal.h: the log's first reader: balances the books, has each batch made durable, then lets it
+ * be seen.
+ *
+ * Thread: writer.
+ * In:     published events, in log order; whatever came while the last commit was syncing is one
+ * batch. Out:    through a struct journal_store: one transaction a batch. After its commit: the
+ * view, committed_seq, and a wake for every port, in this order. Fails:  journal_round() says why;
+ * the caller must end the process. The outcome of a failed commit is unknown, so nothing may be
+ * answered any more; recovery finds out at the next start.
+ *
+ * The store is an interface, so that engine/ knows no SQL: persist/ gives the real one.
+ */
+#ifndef FLASHD_ENGINE_JOURNAL_H
+#define FLASHD_ENGINE_JOURNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "engine/event.h"
+#include "engine/sale.h"
+
+struct engine;
+
+/* Each returns false on failure and keeps the reason for `error`. payload is borrowed for the call.
+ */
+struct journal_store {
+    void *self;
+    bool (*begin)(void *self);
+    /* One event and the order row it changes. from: the order's state before. */
+    bool (*append)(void *self, const struct event *event, enum order_state from,
+                   const char *payload, size_t payload_bytes);
+    /* A sale's row, once a batch, after its events. */
+    bool (*save_sale)(void *self, const struct sale *sale);
+    bool (*commit)(void *self);
+    /* Called when there was nothing to write: time for checkpoints and the like. */
+    void (*idle)(void *self);
+    /* Whether new orders must be refused for want of disk space. */
+    bool (*storage_full)(void *self);
+    const char *(*error)(void *self);
+};
+
+struct journal {
+    /* --- writer only --- */
+    struct engine *engine;
+    struct journal_store store;
+    struct event *batch; /* JOURNAL_BATCH_MAX */
+    uint32_t batch_count;
+    struct sale **touched; /* JOURNAL_BATCH_MAX */
+    uint32_t touched_count;
+    int64_t last_wall_ms;
+    bool states_changed; /* the batch holds a sale's event */
+    char error[256];
+};
+
+bool journal_init(struct journal *journal, struct engine *engine, struct journal_store store);
+void journal_free(struct journal *journal);
+
+enum journal_result { JOURNAL_IDLE, JOURNAL_WROTE, JOURNAL_FAILED };
+/* Writes one batch, if there is one. After JOURNAL_FAILED: journal->error, and no further call. */
+enum journal_result journal_round(struct journal *journal);
+/* After recovery: makes engine->sole_active true. Also called when a batch changed a sale's state.
+ */
+void journal_refresh_sole_active(struct engine *engine);
+
+#endif

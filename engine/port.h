@@ -1,0 +1,103 @@
+/*
+ * port.h: how a net thread talks to the engine: commands out, replies back, both by value.
+ *
+ * Usage, net thread, once a round:
+ *     port_send(port, target, &command)      for each request; false: the target's ring is full,
+ * answer 503 port_flush(port)                       wakes each target that got something, once
+ *     while (port_receive(port, &reply)) …   replies whose event is durable
+ *     if (port_may_sleep(port)) sleep; port_awake(port);
+ *
+ * A reply waits in its ring until everything it depends on is committed: the ring is the parking
+ * lot. Each target's replies carry rising seqs, so only the ring's head needs a look.
+ *
+ * Threads: a port belongs to one net thread; the other ends of its rings belong to the workers and
+ * the clock. wake() is called by any engine thread, only while the net thread says that it sleeps.
+ */
+#ifndef FLASHD_ENGINE_PORT_H
+#define FLASHD_ENGINE_PORT_H
+
+#include "engine/log.h"
+#include "engine/outcome.h"
+#include "engine/ring.h"
+#include "engine/sale.h"
+
+enum command_kind {
+    COMMAND_BUY,      /* sale, name, quantity */
+    COMMAND_ELIGIBLE, /* sale, name */
+    COMMAND_PAY,      /* order */
+    COMMAND_CANCEL,   /* order */
+    COMMAND_CREATE,   /* terms: the clock frees them with free() */
+    COMMAND_PAUSE,    /* sale */
+    COMMAND_RESUME,   /* sale */
+    COMMAND_END,      /* sale */
+};
+
+struct command {
+    uint64_t context; /* the sender's own; comes back in the reply */
+    struct sale *sale;
+    struct order *order;
+    struct sale_terms *terms;
+    uint64_t name_hash;
+    uint32_t quantity;
+    uint8_t kind; /* enum command_kind */
+    uint8_t name_bytes;
+    char name[BUYER_NAME_BYTES_MAX];
+};
+
+struct reply {
+    uint64_t context;
+    uint64_t seq; /* not to be sent before this is committed; of its own event, if it made one */
+    struct sale *sale;
+    struct order *order;
+    uint8_t outcome; /* enum outcome */
+    uint8_t state;   /* enum order_state that the order was given or found in */
+    uint8_t kind;    /* of the command */
+};
+
+RING(command)
+RING(reply)
+
+enum { TARGETS_MAX = WORKERS_MAX + 1 }; /* the workers, then the clock */
+
+/* One port and one worker (or the clock). */
+struct channel {
+    struct command_ring commands; /* port -> target */
+    struct reply_ring replies;    /* target -> port */
+};
+
+struct port {
+    /* --- net thread only --- */
+    const struct log *log;
+    uint32_t targets;
+    struct wake *target_wakes[TARGETS_MAX];
+    bool dirty[TARGETS_MAX];         /* got commands since the last flush */
+    uint32_t in_flight[TARGETS_MAX]; /* commands without a reply: never more than a ring holds */
+    bool parked[TARGETS_MAX];        /* head[] holds a reply that is not durable yet */
+    struct reply head[TARGETS_MAX];
+    /* --- both ends, see struct channel --- */
+    struct channel channels[TARGETS_MAX];
+    /* --- net thread sets, engine threads clear --- */
+    _Alignas(CACHE_LINE_BYTES) _Atomic bool asleep;
+    /* --- set once at start --- */
+    void (*wake)(void *arg);
+    void *wake_arg;
+};
+
+/* wakes: one per target, borrowed for the port's life. False when out of memory. */
+bool port_init(struct port *port, const struct log *log, uint32_t targets,
+               struct wake *const wakes[]);
+void port_free(struct port *port);
+
+bool port_send(struct port *port, uint32_t target, struct command *command);
+void port_flush(struct port *port);
+bool port_receive(struct port *port, struct reply *reply);
+/* Says "I am going to sleep"; false when a reply is there to be received first. */
+bool port_may_sleep(struct port *port);
+void port_awake(struct port *port);
+
+/* Engine threads: after something that the port waits for became visible. */
+void port_notify(struct port *port);
+/* Target: puts a reply into its ring. Never full: a port has at most a ring's worth in flight. */
+void port_answer(struct port *port, uint32_t target, struct reply *reply);
+
+#endif

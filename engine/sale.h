@@ -1,0 +1,74 @@
+/*
+ * sale.h: one sale: what was announced, the stock word everybody swaps, and what readers may see.
+ *
+ * Threads: made by the clock (or by recovery), published in the sale table, never freed. The
+ * banners say who writes what.
+ */
+#ifndef FLASHD_ENGINE_SALE_H
+#define FLASHD_ENGINE_SALE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/books.h"
+#include "engine/id.h"
+#include "engine/queue.h"
+#include "engine/rows.h"
+#include "engine/stock.h"
+
+/* What an admin asks for; times are wall-clock ms. */
+struct sale_terms {
+    char name[SALE_NAME_BYTES_MAX + 1];
+    uint32_t product_qty;   /* 1..PRODUCT_QTY_MAX units */
+    uint32_t max_per_buyer; /* 1..PRODUCT_QTY_MAX units in one order */
+    uint32_t waitlist_max;  /* 0..WAITLIST_MAX orders */
+    uint32_t hold_ms;       /* HOLD_MS_MIN..HOLD_MS_MAX */
+    int64_t starts_at_ms;
+    int64_t ends_at_ms; /* > starts_at_ms */
+};
+
+/* Why the clock is about to close the sale, while it waits for decisions made before (worker_mark).
+ */
+enum sale_closing { CLOSING_NOT, CLOSING_PAUSE, CLOSING_END, CLOSING_SOLD_OUT };
+
+/* A worker's count of flushed batches, as the clock saw it: see worker.h, "Open batches". */
+struct worker_mark {
+    uint32_t takes[WORKERS_MAX], joins[WORKERS_MAX];
+};
+
+struct sale {
+    /* --- set once, before the sale is published --- */
+    uint32_t index;
+    uint64_t seq; /* of sale.created */
+    char id[ID_CHARS + 1];
+    struct sale_terms terms;
+
+    /* --- workers and clock: by swap --- */
+    _Alignas(CACHE_LINE_BYTES) stock_word stock;
+    /* --- workers: by fetch-and-add --- */
+    _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t sold; /* units paid */
+
+    /* --- clock only --- */
+    _Alignas(CACHE_LINE_BYTES) struct queue waiting, holds;
+    enum sale_closing closing;
+    bool watched; /* on the clock's list */
+    bool sold_out_logged;
+    bool clearing;        /* the waiting list is to be emptied … */
+    uint64_t clear_up_to; /* … once the clock has read the log up to here */
+    struct worker_mark mark;
+
+    /* --- journal only --- */
+    _Alignas(
+        CACHE_LINE_BYTES) struct books books; /* ahead of the view by the batch being written */
+    bool touched;                             /* has events in that batch */
+    uint32_t tickets;                         /* orders that ever queued */
+    /* --- journal writes after the commit, any thread reads: view.h --- */
+    _Atomic uint64_t view_version; /* odd while the fields below change */
+    _Atomic uint64_t view_words[4];
+    struct rows paid;               /* struct order *, in order of payment */
+    struct rows waiting_bits;       /* bit t of word t/64: ticket t still waits */
+    _Atomic uint64_t waiting_first; /* no ticket below this one waits */
+};
+
+#endif

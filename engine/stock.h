@@ -1,0 +1,127 @@
+/*
+ * stock.h: a sale's stock as one 64-bit word that all workers and the clock swap.
+ *
+ *   bit 63..62  state     UPCOMING, ACTIVE, PAUSED, ENDED
+ *   bit 61      sold out  every unit is paid
+ *   bit 60..30  waiting   orders in the waiting list
+ *   bit 29..0   available units that nobody holds
+ *
+ * The sale's state stands in the word itself: a take that succeeds succeeded while the sale was
+ * active.
+ *
+ * The order of word and log (design.md, "Stock"), which makes every prefix of the log a possible
+ * history:
+ *   - who takes (units, or a place in the waiting list) swaps the word first and claims the slot
+ * after;
+ *   - who gives (units, or a place) claims the slot first and swaps the word after;
+ *   - who closes a sale swaps the word first, waits until every decision made before is in the log,
+ *     and claims the slot of sale.paused, sale.ended or sale.sold_out after; who opens claims
+ * first. A place in the list counts as given only after the slot, so that as long as the log shows
+ * somebody waiting, waiting > 0 and nobody overtakes.
+ *
+ * Threads: any; every swap is acquire-release and so pairs with every other swap of the same word.
+ */
+#ifndef FLASHD_ENGINE_STOCK_H
+#define FLASHD_ENGINE_STOCK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/check.h"
+#include "engine/step.h"
+
+enum sale_state { SALE_UPCOMING, SALE_ACTIVE, SALE_PAUSED, SALE_ENDED, SALE_STATE_COUNT };
+
+typedef _Atomic uint64_t stock_word;
+
+struct stock {
+    enum sale_state state;
+    bool sold_out;
+    uint32_t waiting;
+    uint32_t available;
+};
+
+static inline uint64_t stock_pack(struct stock s)
+{
+    return (uint64_t)s.state << 62 | (uint64_t)s.sold_out << 61 | (uint64_t)s.waiting << 30 |
+           s.available;
+}
+
+static inline struct stock stock_unpack(uint64_t word)
+{
+    return (struct stock){.state = (enum sale_state)(word >> 62),
+                          .sold_out = (word >> 61 & 1) != 0,
+                          .waiting = (uint32_t)(word >> 30 & 0x7fffffff),
+                          .available = (uint32_t)(word & 0x3fffffff)};
+}
+
+static inline uint64_t stock_load_word(const stock_word *word)
+{
+    return atomic_load_explicit(word, memory_order_acquire);
+}
+
+static inline struct stock stock_load(const stock_word *word)
+{
+    return stock_unpack(stock_load_word(word));
+}
+
+/* One attempt; on failure *seen becomes what stands there. */
+static inline bool stock_swap(stock_word *word, uint64_t *seen, struct stock to)
+{
+    STEP("stock-swap");
+    return atomic_compare_exchange_weak_explicit(word, seen, stock_pack(to), memory_order_acq_rel,
+                                                 memory_order_acquire);
+}
+
+/* Adds units and/or takes places away; returns the word after. Giver: after claiming its slot. */
+static inline struct stock stock_give(stock_word *word, uint32_t units, uint32_t places)
+{
+    uint64_t seen = stock_load_word(word);
+    for (;;) {
+        struct stock to = stock_unpack(seen);
+        MUST(to.waiting >= places, "more places given back than taken");
+        to.available += units;
+        to.waiting -= places;
+        if (stock_swap(word, &seen, to))
+            return to;
+    }
+}
+
+/* Takes units whatever the state; the caller knows that they are there. */
+static inline void stock_take_promised(stock_word *word, uint32_t units)
+{
+    uint64_t seen = stock_load_word(word);
+    for (;;) {
+        struct stock to = stock_unpack(seen);
+        MUST(to.available >= units, "promised units are gone");
+        to.available -= units;
+        if (stock_swap(word, &seen, to))
+            return;
+    }
+}
+
+/* Clock: moves the sale's state; worker: sets sold_out. Returns the word after. */
+static inline struct stock stock_set_state(stock_word *word, enum sale_state state)
+{
+    uint64_t seen = stock_load_word(word);
+    for (;;) {
+        struct stock to = stock_unpack(seen);
+        to.state = state;
+        if (stock_swap(word, &seen, to))
+            return to;
+    }
+}
+
+static inline void stock_set_sold_out(stock_word *word)
+{
+    uint64_t seen = stock_load_word(word);
+    for (;;) {
+        struct stock to = stock_unpack(seen);
+        to.sold_out = true;
+        if (stock_swap(word, &seen, to))
+            return;
+    }
+}
+
+#endif

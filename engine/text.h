@@ -1,0 +1,61 @@
+/*
+ * text.h: building JSON and other text in a bounded buffer.
+ *
+ * Usage: struct text t = text_in(buffer, sizeof buffer); text_str(&t, "…"); … if (t.overflow) it
+ * did not fit. Appending past the end sets `overflow` and writes nothing more; it never writes
+ * outside the buffer.
+ *
+ * Thread: the owner of the buffer.
+ */
+#ifndef FLASHD_ENGINE_TEXT_H
+#define FLASHD_ENGINE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { TEXT_TIME_CHARS = 24 /* 2026-01-02T03:04:05.678Z */ };
+
+struct text {
+    char *start;
+    size_t len, room;
+    bool overflow;
+};
+
+static inline struct text text_in(char *buffer, size_t bytes)
+{
+    return (struct text){.start = buffer, .room = bytes};
+}
+
+static inline void text_bytes(struct text *text, const char *bytes, size_t len)
+{
+    if (text->room - text->len < len) {
+        text->overflow = true;
+        return;
+    }
+    memcpy(text->start + text->len, bytes, len);
+    text->len += len;
+}
+
+/* A string literal, or any terminated string. */
+static inline void text_str(struct text *text, const char *string)
+{
+    text_bytes(text, string, strlen(string));
+}
+
+void text_number(struct text *text, uint64_t number);
+/* wall_ms as ISO 8601 UTC with milliseconds; years 1970 to 9999. */
+void text_time(struct text *text, int64_t wall_ms);
+/* bytes as a JSON string with its quotes; bytes are UTF-8 (checked at the door). U+2028, U+2029,
+ * "<" and control characters are escaped too, so that no frame, script or line can be broken by a
+ * name. */
+void text_json_string(struct text *text, const char *bytes, size_t len);
+
+/* "key":value pairs; the comma is written before every pair but the first after '{'. */
+void text_key(struct text *text, const char *key);
+void text_pair_number(struct text *text, const char *key, uint64_t number);
+void text_pair_time(struct text *text, const char *key, int64_t wall_ms);
+void text_pair_string(struct text *text, const char *key, const char *bytes, size_t len);
+
+#endif

@@ -1,0 +1,84 @@
+/*
+ * worker.h: a worker decides: it owns a shard of the buyers, and sells from every sale's stock
+ * word.
+ *
+ * Thread: its own. It touches its buyers, its orders' states (by swap, against the clock), the
+ * stock words, and its ends of the ports' rings. In:     commands from all ports. Out: events in
+ * the log, replies in the rings. Fails:  with an outcome per command; a full log or no memory is
+ * OVERLOAD, nothing is dropped.
+ *
+ * A round (worker_round) takes up to WORKER_BATCH_MAX commands, decides each, then claims one run
+ * of slots for all that took something. What gives something back (cancel) claims its slot at once.
+ *
+ * Open batches: between its swap of the stock word and its slot, a decision is known to its worker
+ * only. Two words tell the others: bit 0 says that there may be such decisions, the rest counts the
+ * flushes. open_takes  units taken, payments          the clock (before closing a sale) and other
+ * workers' joins wait for it to move on open_joins  places taken in a waiting list the clock waits
+ * for it A join (order.queued) claims its slot only when the takes that it lost to have theirs, or
+ * the log would show somebody overtaken. It waits aside; the worker goes on.
+ */
+#ifndef FLASHD_ENGINE_WORKER_H
+#define FLASHD_ENGINE_WORKER_H
+
+#include "engine/buyers.h"
+#include "engine/now.h"
+#include "engine/port.h"
+#include "engine/seqmap.h"
+
+/* A decision whose slot is not claimed yet, with the reply that goes with it. */
+struct pending {
+    struct event event;
+    struct reply reply;
+    uint8_t port;
+};
+
+struct pending_list {
+    uint32_t count;
+    struct pending items[WORKER_BATCH_MAX];
+};
+
+struct deferred {
+    struct command command;
+    uint8_t port;
+};
+
+/* Whether every decision that may have been open when `mark` was taken has its slot by now. A join
+ * may stand in the younger of two lists, so it takes two flushes. */
+static inline bool takes_moved_on(uint32_t mark, uint32_t now)
+{
+    return (mark & 1) == 0 || now != mark;
+}
+static inline bool joins_moved_on(uint32_t mark, uint32_t now)
+{
+    return (mark & 1) == 0 || (now & 1) == 0 || (now >> 1) - (mark >> 1) >= 2;
+}
+
+struct worker {
+    /* --- this worker only --- */
+    uint32_t index;
+    struct engine *engine;
+    struct buyers buyers;
+    struct order_arena arena;
+    struct log_credit credit;
+    struct pending_list takes; /* this round's */
+    struct pending_list joins,
+        fresh; /* joins: waiting for marks; fresh: decided after those were taken */
+    uint32_t join_marks[WORKERS_MAX]; /* the others' open_takes, taken after the last of `joins` */
+    uint32_t refusal_count, deferred_count;
+    struct pending refusals[WORKER_BATCH_MAX];
+    struct deferred deferred[WORKER_BATCH_MAX]; /* met a busy order: asked again next round */
+    uint32_t next_port;          /* where the next round begins, so that no port starves */
+    bool nudge_clock, published; /* this round: wake the clock, wake the journal */
+    /* --- this worker writes, clock and other workers read --- */
+    _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t open_takes;
+    _Atomic uint32_t open_joins;
+    /* --- anyone wakes --- */
+    _Alignas(CACHE_LINE_BYTES) struct wake wake;
+};
+
+bool worker_init(struct worker *worker, struct engine *engine, uint32_t index);
+void worker_free(struct worker *worker);
+/* One round. True when something was done or waits for another thread: do not sleep. */
+bool worker_round(struct worker *worker, struct now now);
+
+#endif
