@@ -1,0 +1,201 @@
+/*
+ * recovery.c: rows, then events, then the comparison (see recovery.h).
+ *
+ * The replay keeps an order's state in order->logged, where the journal goes on with it, and a
+ * sale's counters in books of its own, which must end up equal to the row's.
+ *
+ * Thread: main, before any other runs.
+ */
+#include "persist/recovery.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/engine.h"
+#include "engine/restore.h"
+
+struct pass {
+    struct restore restore;
+    struct recovery *found;
+    struct books *books; /* by sale index: the replay */
+    uint64_t next_seq;
+    uint64_t settled;  /* orders whose last event has been met and agrees */
+    const char *wrong; /* the first check that failed; static */
+    uint64_t wrong_seq;
+};
+
+typedef const char *take_row(struct pass *pass, sqlite3_stmt *row);
+
+static uint64_t number_at(sqlite3_stmt *row, int column)
+{
+    return (uint64_t)sqlite3_column_int64(row, column);
+}
+
+/* Runs a query and gives each row to take(). False: the pass or SQLite failed. */
+static bool each_row(sqlite3 *db, const char *sql, take_row *take, struct pass *pass)
+{
+    sqlite3_stmt *rows = NULL;
+    int rc = sqlite3_prepare_v2(db, sql, -1, &rows, NULL);
+    if (rc == SQLITE_OK)
+        rc = SQLITE_ROW;
+    while (rc == SQLITE_ROW && pass->wrong == NULL && (rc = sqlite3_step(rows)) == SQLITE_ROW) {
+        pass->wrong = take(pass, rows);
+        if (pass->wrong != NULL)
+            pass->wrong_seq = number_at(rows, 0);
+    }
+    sqlite3_finalize(rows);
+    return pass->wrong == NULL && rc == SQLITE_DONE;
+}
+
+static const char sales_sql[] =
+    "SELECT seq, name, product_qty, max_per_buyer, waitlist_max, hold_ms, starts_at_ms, ends_at_ms,"
+    " state, sold_out, available, held, sold, waiting, last_seq FROM sale_rows ORDER BY seq";
+
+static const char *take_sale(struct pass *pass, sqlite3_stmt *row)
+{
+    struct sale_record record = {.seq = number_at(row, 0),
+                                 .terms = {.product_qty = (uint32_t)number_at(row, 2),
+                                           .max_per_buyer = (uint32_t)number_at(row, 3),
+                                           .waitlist_max = (uint32_t)number_at(row, 4),
+                                           .hold_ms = (uint32_t)number_at(row, 5),
+                                           .starts_at_ms = sqlite3_column_int64(row, 6),
+                                           .ends_at_ms = sqlite3_column_int64(row, 7)},
+                                 .books = {.seq = number_at(row, 14),
+                                           .product_qty = (uint32_t)number_at(row, 2),
+                                           .available = (uint32_t)number_at(row, 10),
+                                           .held = (uint32_t)number_at(row, 11),
+                                           .sold = (uint32_t)number_at(row, 12),
+                                           .waiting = (uint32_t)number_at(row, 13),
+                                           .state = (uint8_t)number_at(row, 8),
+                                           .sold_out = number_at(row, 9) != 0}};
+    const char *name = (const char *)sqlite3_column_text(row, 1);
+    if (name == NULL || record.books.state >= SALE_STATE_COUNT)
+        return "a sale's row is malformed";
+    snprintf(record.terms.name, sizeof record.terms.name, "%s", name);
+    pass->found->sales++;
+    return engine_restore_sale(&pass->restore, &record);
+}
+
+static const char orders_sql[] =
+    "SELECT seq, sale, buyer, quantity, state, refund_due, updated_at_ms, expires_at_ms, last_seq"
+    " FROM order_rows ORDER BY seq";
+
+static const char *take_order(struct pass *pass, sqlite3_stmt *row)
+{
+    const char *name = (const char *)sqlite3_column_text(row, 2);
+    int name_bytes = sqlite3_column_bytes(row, 2);
+    uint64_t state = number_at(row, 4);
+    if (name == NULL || name_bytes < 1 || name_bytes > BUYER_NAME_BYTES_MAX ||
+        state == ORDER_NONE || state >= ORDER_STATE_COUNT)
+        return "an order's row is malformed";
+    const struct order_record record = {.seq = number_at(row, 0),
+                                        .last_seq = number_at(row, 8),
+                                        .sale_seq = number_at(row, 1),
+                                        .name = name,
+                                        .name_bytes = (uint8_t)name_bytes,
+                                        .quantity = (uint32_t)number_at(row, 3),
+                                        .state = (enum order_state)state,
+                                        .refund_due = number_at(row, 5) != 0,
+                                        .changed_at_ms = sqlite3_column_int64(row, 6),
+                                        .expires_at_ms = sqlite3_column_int64(row, 7)};
+    pass->found->orders++;
+    pass->found->waiting += state == ORDER_WAITING;
+    pass->found->held += state == ORDER_PAYMENT;
+    const char *wrong = engine_restore_order(&pass->restore, &record);
+    if (wrong == NULL) /* the replay starts from nothing */
+        seqmap_order(&pass->restore.engine->seqmap, record.seq)->logged = ORDER_NONE;
+    return wrong;
+}
+
+static const char events_sql[] = "SELECT seq, kind, sale, ord FROM event_rows ORDER BY seq";
+
+/* The row must be as its last event left it. `settled` counts the orders that are. */
+static const char *compare_order(struct pass *pass, const struct order *order, uint64_t seq)
+{
+    uint64_t row = atomic_load_explicit(&order->committed, memory_order_relaxed);
+    if (seq > order_committed_seq(row))
+        return "an order's row is older than its events (G4)";
+    if (seq < order_committed_seq(row))
+        return NULL;
+    pass->settled++;
+    return order->logged == order_committed_state(row)
+               ? NULL
+               : "an order's row is not what its events say (G4)";
+}
+
+static const char *take_event(struct pass *pass, sqlite3_stmt *row)
+{
+    const struct seqmap *map = &pass->restore.engine->seqmap;
+    uint64_t seq = number_at(row, 0), kind = number_at(row, 1), order_seq = number_at(row, 3);
+    struct sale *sale = seqmap_sale(map, number_at(row, 2));
+    if (seq != pass->next_seq)
+        return "the run of seqs has a gap (G5)";
+    pass->next_seq++;
+    pass->found->events++;
+    if (kind >= EVENT_KIND_COUNT || sale == NULL)
+        return "an event's row is malformed";
+    bool of_order = event_is_of_order((enum event_kind)kind);
+    struct order *order = of_order ? seqmap_order(map, order_seq) : NULL;
+    if (of_order && order == NULL)
+        return "an event without its order's row (G4)";
+    struct books_entry entry = {seq, (enum event_kind)kind, ORDER_NONE, 0, sale->terms.product_qty};
+    if (order != NULL) {
+        entry.from = (enum order_state)order->logged;
+        entry.quantity = order->quantity;
+        order->logged = (uint8_t)event_row(entry.kind)->state_after;
+        const char *wrong = compare_order(pass, order, seq);
+        if (wrong != NULL)
+            return wrong;
+    }
+    return books_apply(&pass->books[sale->index], entry);
+}
+
+static const char *compare_sales(const struct pass *pass)
+{
+    for (uint32_t i = 0; i < engine_sale_count(pass->restore.engine); i++) {
+        const struct books *row = &engine_sale_at(pass->restore.engine, i)->books;
+        const struct books *replay = &pass->books[i];
+        if (row->seq != replay->seq || row->available != replay->available ||
+            row->held != replay->held || row->sold != replay->sold ||
+            row->waiting != replay->waiting || row->state != replay->state ||
+            row->sold_out != replay->sold_out)
+            return "a sale's row is not what its events say (G4)";
+    }
+    return NULL;
+}
+
+static bool replay_events(sqlite3 *db, struct pass *pass)
+{
+    pass->books = calloc(engine_sale_count(pass->restore.engine) + 1, sizeof *pass->books);
+    if (pass->books == NULL) {
+        pass->wrong = "out of memory";
+        return false;
+    }
+    if (!each_row(db, events_sql, take_event, pass))
+        return false;
+    pass->wrong = compare_sales(pass);
+    if (pass->wrong == NULL && pass->settled != pass->found->orders)
+        pass->wrong = "an order's row has no event that made it so (G4)";
+    return pass->wrong == NULL;
+}
+
+bool recover(struct store *store, struct engine *engine, struct now now, struct recovery *found,
+             char *error, size_t error_bytes)
+{
+    sqlite3 *db = store_db(store);
+    struct pass pass = {.restore = {.engine = engine, .now = now}, .found = found, .next_seq = 1};
+    *found = (struct recovery){0};
+    bool ok = each_row(db, sales_sql, take_sale, &pass) &&
+              each_row(db, orders_sql, take_order, &pass) && replay_events(db, &pass);
+    const char *unfinished = engine_restore_done(&pass.restore); /* also frees, so always */
+    free(pass.books);
+    if (ok && unfinished != NULL)
+        pass.wrong = unfinished;
+    if (ok && unfinished == NULL)
+        return true;
+    snprintf(error, error_bytes, "recovery of %s failed: %s (seq %llu)",
+             sqlite3_db_filename(db, "main"), pass.wrong != NULL ? pass.wrong : sqlite3_errmsg(db),
+             (unsigned long long)pass.wrong_seq);
+    return false;
+}

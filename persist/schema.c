@@ -1,0 +1,99 @@
+/*
+ * schema.c: see schema.h.
+ *
+ * Thread: main at start. In: an open connection. Out: tables and views.
+ */
+#include "persist/schema.h"
+
+#include <stdlib.h>
+
+#include "engine/event.h"
+#include "engine/id.h"
+#include "engine/sale.h"
+#include "engine/text.h"
+
+static const char tables[] =
+    "CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS sale_rows("
+    " seq INTEGER PRIMARY KEY, tag INTEGER NOT NULL, name TEXT NOT NULL,"
+    " product_qty INTEGER NOT NULL, max_per_buyer INTEGER NOT NULL, waitlist_max INTEGER NOT NULL,"
+    " hold_ms INTEGER NOT NULL, starts_at_ms INTEGER NOT NULL, ends_at_ms INTEGER NOT NULL,"
+    " state INTEGER NOT NULL, sold_out INTEGER NOT NULL, available INTEGER NOT NULL,"
+    " held INTEGER NOT NULL, sold INTEGER NOT NULL, waiting INTEGER NOT NULL,"
+    " last_seq INTEGER NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS order_rows("
+    " seq INTEGER PRIMARY KEY, tag INTEGER NOT NULL, sale INTEGER NOT NULL, buyer TEXT NOT NULL,"
+    " quantity INTEGER NOT NULL, state INTEGER NOT NULL, refund_due INTEGER NOT NULL,"
+    " created_at_ms INTEGER NOT NULL, updated_at_ms INTEGER NOT NULL,"
+    " expires_at_ms INTEGER, last_seq INTEGER NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS event_rows("
+    " seq INTEGER PRIMARY KEY, kind INTEGER NOT NULL, sale INTEGER NOT NULL, ord INTEGER,"
+    " created_at_ms INTEGER NOT NULL, payload TEXT NOT NULL);";
+
+static const char *const sale_states[SALE_STATE_COUNT] = {
+    [SALE_UPCOMING] = "UPCOMING",
+    [SALE_ACTIVE] = "ACTIVE",
+    [SALE_PAUSED] = "PAUSED",
+    [SALE_ENDED] = "ENDED",
+};
+
+static void put_case(struct text *sql, unsigned value, const char *name)
+{
+    text_str(sql, " WHEN ");
+    text_number(sql, value);
+    text_str(sql, " THEN '");
+    text_str(sql, name);
+    text_str(sql, "'");
+}
+
+static void put_sales_view(struct text *sql)
+{
+    text_str(sql, "DROP VIEW IF EXISTS sales; CREATE VIEW sales AS SELECT"
+                  " printf('%012x%012x', seq, tag) AS id, name, CASE state");
+    for (unsigned i = 0; i < SALE_STATE_COUNT; i++)
+        put_case(sql, i, sale_states[i]);
+    text_str(sql, " END AS state, product_qty, sold, starts_at_ms, ends_at_ms, available, held,"
+                  " waiting, sold_out, max_per_buyer, waitlist_max, hold_ms, last_seq AS seq"
+                  " FROM sale_rows;");
+}
+
+static void put_orders_view(struct text *sql)
+{
+    text_str(sql, "DROP VIEW IF EXISTS orders; CREATE VIEW orders AS SELECT"
+                  " printf('%012x%012x', o.seq, o.tag) AS id,"
+                  " printf('%012x%012x', s.seq, s.tag) AS sale_id, o.buyer, o.quantity,"
+                  " CASE o.state");
+    for (unsigned i = 1; i < ORDER_STATE_COUNT; i++)
+        put_case(sql, i, order_state_name((enum order_state)i));
+    text_str(sql, " END AS state, o.created_at_ms, o.updated_at_ms, o.expires_at_ms, o.refund_due,"
+                  " o.last_seq AS seq FROM order_rows o JOIN sale_rows s ON s.seq = o.sale;");
+}
+
+static void put_events_view(struct text *sql)
+{
+    text_str(sql, "DROP VIEW IF EXISTS domain_events; CREATE VIEW domain_events AS SELECT e.seq,"
+                  " CASE WHEN e.ord IS NULL THEN 'sale' ELSE 'order' END AS aggregate_type,"
+                  " CASE WHEN e.ord IS NULL THEN printf('%012x%012x', s.seq, s.tag)"
+                  " ELSE printf('%012x%012x', o.seq, o.tag) END AS aggregate_id, CASE e.kind");
+    for (unsigned i = 0; i < EVENT_KIND_COUNT; i++)
+        put_case(sql, i, event_row((enum event_kind)i)->wire_name);
+    text_str(sql, " END AS event_type, e.payload, e.created_at_ms, NULL AS published_at_ms"
+                  " FROM event_rows e JOIN sale_rows s ON s.seq = e.sale"
+                  " LEFT JOIN order_rows o ON o.seq = e.ord;");
+}
+
+bool schema_create(sqlite3 *db)
+{
+    char buffer[8192];
+    struct text sql = text_in(buffer, sizeof buffer);
+    text_str(&sql, "BEGIN IMMEDIATE;");
+    text_str(&sql, tables);
+    put_sales_view(&sql);
+    put_orders_view(&sql);
+    put_events_view(&sql);
+    text_str(&sql, "PRAGMA user_version=");
+    text_number(&sql, SCHEMA_VERSION);
+    text_str(&sql, "; COMMIT;");
+    text_bytes(&sql, "", 1);
+    return !sql.overflow && sqlite3_exec(db, buffer, NULL, NULL, NULL) == SQLITE_OK;
+}

@@ -1,0 +1,25 @@
+/*
+ * schema.h: the tables of flashd.db and the views that contract.md promises over them.
+ *
+ *   sale_rows   one a sale, keyed by the seq of its sale.created; changed once per commit that
+ * touches it order_rows  one an order, keyed by the seq of the event that made it: append-only
+ * keys, no text index event_rows  one an event: the outbox and the source of truth meta        the
+ * key that ids and name hashes are made with
+ *
+ *   sales, orders, domain_events   views with ids, state names and event names as text, made anew
+ * at each open from the engine's own tables, so that a name stands in one place
+ *
+ * Thread: main at start. Fails: with SQLite's message.
+ */
+#ifndef FLASHD_PERSIST_SCHEMA_H
+#define FLASHD_PERSIST_SCHEMA_H
+
+#include <sqlite3.h>
+#include <stdbool.h>
+
+enum { SCHEMA_VERSION = 1 };
+
+/* Creates what is missing. False: sqlite3_errmsg() says why. */
+bool schema_create(sqlite3 *db);
+
+#endif

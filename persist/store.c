@@ -1,0 +1,427 @@
+/*
+ * store.c: the writing connection (see store.h).
+ *
+ * Happy path: begin, a row or two per event, one row per touched sale, commit (one fdatasync of the
+ * WAL). Checkpoints run in the writer's idle moments once the WAL has CHECKPOINT_IDLE_PAGES, and at
+ * CHECKPOINT_FULL_PAGES whether idle or not, so that the WAL stays bounded.
+ *
+ * Failure modes: SQLITE_FULL, SQLITE_IOERR at any step: the step returns false, the process stops.
+ * Nothing is retried: after a failed fdatasync the outcome is unknown.
+ *
+ * Thread: main until the engine starts, then the writer.
+ */
+#include "persist/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/diag.h"
+#include "engine/now.h"
+#include "persist/schema.h"
+
+enum {
+    CHECKPOINT_IDLE_PAGES = 1000,
+    CHECKPOINT_FULL_PAGES = 16384, /* 64 MiB */
+    SPACE_POLL_MS = 200,
+    PATH_BYTES_MAX = 1024,
+};
+
+enum statement {
+    STMT_BEGIN,
+    STMT_COMMIT,
+    STMT_ADD_EVENT,
+    STMT_ADD_ORDER,
+    STMT_MOVE_ORDER,
+    STMT_ADD_SALE,
+    STMT_MOVE_SALE,
+    STMT_COUNT
+};
+
+static const char *const statements[STMT_COUNT] = {
+    [STMT_BEGIN] = "BEGIN IMMEDIATE",
+    [STMT_COMMIT] = "COMMIT",
+    [STMT_ADD_EVENT] = "INSERT INTO event_rows(seq, kind, sale, ord, created_at_ms, payload)"
+                       " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+    [STMT_ADD_ORDER] = "INSERT INTO order_rows(seq, tag, sale, buyer, quantity, state, refund_due,"
+                       " created_at_ms, updated_at_ms, expires_at_ms, last_seq)"
+                       " VALUES(?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?7, ?8, ?1)",
+    [STMT_MOVE_ORDER] =
+        "UPDATE order_rows SET state = ?2, refund_due = ?3, updated_at_ms = ?4,"
+        " expires_at_ms = coalesce(?5, expires_at_ms), last_seq = ?6 WHERE seq = ?1",
+    [STMT_ADD_SALE] = "INSERT INTO sale_rows(seq, tag, name, product_qty, max_per_buyer,"
+                      " waitlist_max, hold_ms, starts_at_ms, ends_at_ms, state, sold_out,"
+                      " available, held, sold, waiting, last_seq)"
+                      " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, ?4, 0, 0, 0, ?1)",
+    [STMT_MOVE_SALE] = "UPDATE sale_rows SET state = ?2, sold_out = ?3, available = ?4, held = ?5,"
+                       " sold = ?6, waiting = ?7, last_seq = ?8 WHERE seq = ?1",
+};
+
+struct store {
+    sqlite3 *db;
+    sqlite3_stmt *statements[STMT_COUNT];
+    int lock_fd;
+    int wal_pages; /* in the WAL after the last commit */
+    int64_t space_checked_mono_ms;
+    bool storage_full;
+    uint64_t min_free_bytes;
+    keyed_hash *hash;
+    unsigned char key[STORE_KEY_BYTES];
+    char data_dir[PATH_BYTES_MAX];
+};
+
+/* ---- opening ---- */
+
+static bool complain(char *error, size_t bytes, const char *what, const char *name, const char *why)
+{
+    snprintf(error, bytes, "%s %s: %s", what, name, why);
+    return false;
+}
+
+static bool lock_dir(struct store *s, char *error, size_t bytes)
+{
+    char path[PATH_BYTES_MAX];
+    if (mkdir(s->data_dir, 0700) != 0 && errno != EEXIST)
+        return complain(error, bytes, "cannot create data directory", s->data_dir, strerror(errno));
+    snprintf(path, sizeof path, "%s/flashd.lock", s->data_dir);
+    s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (s->lock_fd < 0)
+        return complain(error, bytes, "cannot open", path, strerror(errno));
+    if (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0)
+        return complain(error, bytes, "data directory", s->data_dir,
+                        "another flashd is using it (flashd.lock is held)");
+    return true;
+}
+
+static bool fail_db(const struct store *s, const char *check, char *error, size_t bytes)
+{
+    char what[64];
+    snprintf(what, sizeof what, "database check \"%s\" failed for", check);
+    return complain(error, bytes, what, sqlite3_db_filename(s->db, "main"), sqlite3_errmsg(s->db));
+}
+
+static int text_of_first_row(void *out, int columns, char **values, char **names)
+{
+    (void)names;
+    if (columns > 0 && values[0] != NULL)
+        snprintf(out, 256, "%s", values[0]);
+    return 1; /* one row is enough */
+}
+
+/* quick_check walks every page of every b-tree: torn, truncated and overwritten pages show here. */
+static bool check_file(struct store *s, char *error, size_t bytes)
+{
+    char result[256] = "";
+    int rc = sqlite3_exec(s->db, "PRAGMA quick_check(1)", text_of_first_row, result, NULL);
+    if (rc != SQLITE_OK && rc != SQLITE_ABORT)
+        return fail_db(s, "quick_check", error, bytes);
+    if (strcmp(result, "ok") != 0)
+        return complain(error, bytes, "database check \"quick_check\" failed for",
+                        sqlite3_db_filename(s->db, "main"), result);
+    return true;
+}
+
+static bool check_version(struct store *s, char *error, size_t bytes)
+{
+    char version[256] = "";
+    int rc = sqlite3_exec(s->db, "PRAGMA user_version", text_of_first_row, version, NULL);
+    if (rc != SQLITE_OK && rc != SQLITE_ABORT)
+        return fail_db(s, "user_version", error, bytes);
+    char known[16];
+    snprintf(known, sizeof known, "%d", SCHEMA_VERSION);
+    if (strcmp(version, "0") == 0 || strcmp(version, known) == 0)
+        return true;
+    return complain(error, bytes, "database check \"user_version\" failed for",
+                    sqlite3_db_filename(s->db, "main"), "made by another version of flashd");
+}
+
+static int on_wal(void *arg, sqlite3 *db, const char *name, int pages)
+{
+    (void)db;
+    (void)name;
+    ((struct store *)arg)->wal_pages = pages;
+    return SQLITE_OK;
+}
+
+static bool open_db(struct store *s, char *error, size_t bytes)
+{
+    char path[PATH_BYTES_MAX + 16];
+    snprintf(path, sizeof path, "%s/flashd.db", s->data_dir);
+    if (sqlite3_open_v2(path, &s->db,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                        NULL) != SQLITE_OK)
+        return complain(error, bytes, "cannot open", path, sqlite3_errmsg(s->db));
+    (void)sqlite3_busy_timeout(s->db, 2000); /* a reader's recovery of the WAL after a crash */
+    if (sqlite3_exec(s->db,
+                     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8192;",
+                     NULL, NULL, NULL) != SQLITE_OK)
+        return fail_db(s, "open", error, bytes);
+    if (!check_version(s, error, bytes) || !check_file(s, error, bytes))
+        return false;
+    if (!schema_create(s->db))
+        return fail_db(s, "schema", error, bytes);
+    sqlite3_wal_hook(s->db, on_wal, s); /* also turns SQLite's own checkpoints off */
+    return true;
+}
+
+static bool load_key(struct store *s, char *error, size_t bytes)
+{
+    sqlite3_stmt *find = NULL, *add = NULL;
+    bool found = false, ok = false;
+    if (sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key = 'hash_key'", -1, &find,
+                           NULL) == SQLITE_OK &&
+        sqlite3_step(find) == SQLITE_ROW) {
+        found = sqlite3_column_bytes(find, 0) == STORE_KEY_BYTES;
+        if (found)
+            memcpy(s->key, sqlite3_column_blob(find, 0), STORE_KEY_BYTES);
+        ok = found;
+    } else if (getrandom(s->key, STORE_KEY_BYTES, 0) == STORE_KEY_BYTES &&
+               sqlite3_prepare_v2(s->db, "INSERT INTO meta(key, value) VALUES('hash_key', ?1)", -1,
+                                  &add, NULL) == SQLITE_OK) {
+        sqlite3_bind_blob(add, 1, s->key, STORE_KEY_BYTES, SQLITE_STATIC);
+        ok = sqlite3_step(add) == SQLITE_DONE;
+    }
+    sqlite3_finalize(find);
+    sqlite3_finalize(add);
+    return ok || fail_db(s, "hash_key", error, bytes);
+}
+
+static bool prepare(struct store *s, char *error, size_t bytes)
+{
+    for (int i = 0; i < STMT_COUNT; i++)
+        if (sqlite3_prepare_v3(s->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
+                               &s->statements[i], NULL) != SQLITE_OK)
+            return fail_db(s, "schema", error, bytes);
+    return true;
+}
+
+struct store *store_open(const char *data_dir, uint64_t min_free_bytes, char *error,
+                         size_t error_bytes)
+{
+    struct store *s = calloc(1, sizeof *s);
+    if (s == NULL) {
+        snprintf(error, error_bytes, "out of memory");
+        return NULL;
+    }
+    s->lock_fd = -1;
+    s->min_free_bytes = min_free_bytes;
+    snprintf(s->data_dir, sizeof s->data_dir, "%s", data_dir);
+    if (!lock_dir(s, error, error_bytes) || !open_db(s, error, error_bytes) ||
+        !load_key(s, error, error_bytes) || !prepare(s, error, error_bytes)) {
+        store_close(s);
+        return NULL;
+    }
+    return s;
+}
+
+void store_close(struct store *s)
+{
+    if (s == NULL)
+        return;
+    for (int i = 0; i < STMT_COUNT; i++)
+        sqlite3_finalize(s->statements[i]);
+    (void)sqlite3_close(s->db); /* the last connection's close checkpoints */
+    if (s->lock_fd >= 0)
+        (void)close(s->lock_fd);
+    free(s);
+}
+
+const unsigned char *store_key(const struct store *s)
+{
+    return s->key;
+}
+
+sqlite3 *store_db(struct store *s)
+{
+    return s->db;
+}
+
+uint64_t store_last_seq(const struct store *s)
+{
+    sqlite3_stmt *last = NULL;
+    uint64_t seq = 0;
+    if (sqlite3_prepare_v2(s->db, "SELECT coalesce(max(seq), 0) FROM event_rows", -1, &last,
+                           NULL) == SQLITE_OK &&
+        sqlite3_step(last) == SQLITE_ROW)
+        seq = (uint64_t)sqlite3_column_int64(last, 0);
+    sqlite3_finalize(last);
+    return seq;
+}
+
+/* ---- writing ---- */
+
+static bool run(sqlite3_stmt *statement)
+{
+    int rc = sqlite3_step(statement);
+    (void)sqlite3_reset(statement);
+    return rc == SQLITE_DONE;
+}
+
+static void bind_number(sqlite3_stmt *statement, int index, uint64_t number)
+{
+    (void)sqlite3_bind_int64(statement, index, (sqlite3_int64)number);
+}
+
+static bool begin(void *self)
+{
+    struct store *s = self;
+    return run(s->statements[STMT_BEGIN]);
+}
+
+static bool checkpoint(struct store *s)
+{
+    int rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    s->wal_pages = 0;
+    if (rc == SQLITE_OK || rc == SQLITE_BUSY)
+        return true;
+    diag(DIAG_ERROR, "checkpoint failed: %s", sqlite3_errmsg(s->db));
+    return false;
+}
+
+static bool commit(void *self)
+{
+    struct store *s = self;
+    return run(s->statements[STMT_COMMIT]) &&
+           (s->wal_pages < CHECKPOINT_FULL_PAGES || checkpoint(s));
+}
+
+static void idle(void *self)
+{
+    struct store *s = self;
+    /* What failed here fails again in the next commit, which stops the process. */
+    if (s->wal_pages >= CHECKPOINT_IDLE_PAGES)
+        (void)checkpoint(s);
+}
+
+static void bind_expiry(sqlite3_stmt *statement, int index, const struct event *event)
+{
+    if (event_row((enum event_kind)event->kind)->state_after == ORDER_PAYMENT)
+        (void)sqlite3_bind_int64(statement, index, event->at_wall_ms + event->sale->terms.hold_ms);
+    else
+        (void)sqlite3_bind_null(statement, index);
+}
+
+static bool add_order(struct store *s, const struct event *event)
+{
+    const struct order *order = event->order;
+    sqlite3_stmt *add = s->statements[STMT_ADD_ORDER];
+    bind_number(add, 1, order->seq);
+    bind_number(add, 2, id_tag(s->hash, order->seq));
+    bind_number(add, 3, event->sale->seq);
+    (void)sqlite3_bind_text(add, 4, order->name, order->name_bytes, SQLITE_STATIC);
+    bind_number(add, 5, order->quantity);
+    bind_number(add, 6, event_row((enum event_kind)event->kind)->state_after);
+    (void)sqlite3_bind_int64(add, 7, event->at_wall_ms);
+    bind_expiry(add, 8, event);
+    return run(add);
+}
+
+static bool move_order(struct store *s, const struct event *event)
+{
+    sqlite3_stmt *move = s->statements[STMT_MOVE_ORDER];
+    bind_number(move, 1, event->order->seq);
+    bind_number(move, 2, event_row((enum event_kind)event->kind)->state_after);
+    bind_number(move, 3, event->kind == EVENT_ORDER_REFUND_DUE);
+    (void)sqlite3_bind_int64(move, 4, event->at_wall_ms);
+    bind_expiry(move, 5, event);
+    bind_number(move, 6, event->seq);
+    return run(move) && sqlite3_changes(s->db) == 1;
+}
+
+static bool add_sale(struct store *s, const struct sale *sale)
+{
+    const struct sale_terms *terms = &sale->terms;
+    sqlite3_stmt *add = s->statements[STMT_ADD_SALE];
+    bind_number(add, 1, sale->seq);
+    bind_number(add, 2, id_tag(s->hash, sale->seq));
+    (void)sqlite3_bind_text(add, 3, terms->name, -1, SQLITE_STATIC);
+    bind_number(add, 4, terms->product_qty);
+    bind_number(add, 5, terms->max_per_buyer);
+    bind_number(add, 6, terms->waitlist_max);
+    bind_number(add, 7, terms->hold_ms);
+    (void)sqlite3_bind_int64(add, 8, terms->starts_at_ms);
+    (void)sqlite3_bind_int64(add, 9, terms->ends_at_ms);
+    return run(add);
+}
+
+static bool append(void *self, const struct event *event, enum order_state from,
+                   const char *payload, size_t payload_bytes)
+{
+    struct store *s = self;
+    sqlite3_stmt *add = s->statements[STMT_ADD_EVENT];
+    bind_number(add, 1, event->seq);
+    bind_number(add, 2, event->kind);
+    bind_number(add, 3, event->sale->seq);
+    if (event->order != NULL)
+        bind_number(add, 4, event->order->seq);
+    else
+        (void)sqlite3_bind_null(add, 4);
+    (void)sqlite3_bind_int64(add, 5, event->at_wall_ms);
+    (void)sqlite3_bind_text(add, 6, payload, (int)payload_bytes, SQLITE_STATIC);
+    if (!run(add))
+        return false;
+    if (event->kind == EVENT_SALE_CREATED)
+        return add_sale(s, event->sale);
+    if (event->order == NULL)
+        return true;
+    return from == ORDER_NONE ? add_order(s, event) : move_order(s, event);
+}
+
+static bool save_sale(void *self, const struct sale *sale)
+{
+    struct store *s = self;
+    const struct books *books = &sale->books;
+    sqlite3_stmt *move = s->statements[STMT_MOVE_SALE];
+    bind_number(move, 1, sale->seq);
+    bind_number(move, 2, books->state);
+    bind_number(move, 3, books->sold_out);
+    bind_number(move, 4, books->available);
+    bind_number(move, 5, books->held);
+    bind_number(move, 6, books->sold);
+    bind_number(move, 7, books->waiting);
+    bind_number(move, 8, books->seq);
+    return run(move) && sqlite3_changes(s->db) == 1;
+}
+
+static bool storage_full(void *self)
+{
+    struct store *s = self;
+    int64_t mono_ms = now_clock_ms(CLOCK_MONOTONIC_COARSE);
+    if (s->space_checked_mono_ms != 0 && mono_ms - s->space_checked_mono_ms < SPACE_POLL_MS)
+        return s->storage_full;
+    s->space_checked_mono_ms = mono_ms;
+    struct statvfs fs;
+    bool full =
+        statvfs(s->data_dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < s->min_free_bytes;
+    if (full != s->storage_full)
+        diag(DIAG_WARN, full ? "free space is below min-free-bytes: no new orders"
+                             : "free space is back above min-free-bytes: new orders are taken");
+    s->storage_full = full;
+    return full;
+}
+
+static const char *error_text(void *self)
+{
+    return sqlite3_errmsg(((struct store *)self)->db);
+}
+
+struct journal_store store_journal(struct store *s, keyed_hash *hash)
+{
+    s->hash = hash;
+    return (struct journal_store){.self = s,
+                                  .begin = begin,
+                                  .append = append,
+                                  .save_sale = save_sale,
+                                  .commit = commit,
+                                  .idle = idle,
+                                  .storage_full = storage_full,
+                                  .error = error_text};
+}

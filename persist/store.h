@@ -1,0 +1,45 @@
+/*
+ * store.h: flashd.db: one SQLite connection that does all writes and all checkpoints.
+ *
+ * Usage, main:  store_open -> store_key -> (engine_init with store_last_seq and store_journal) ->
+ *               recover() -> engine_start … engine_stop -> store_close
+ *
+ * Thread: main until engine_start(), then the writer alone (SQLite before 3.51.3 can lose commits
+ * when two connections write or checkpoint at once), then main again. In:     batches of events
+ * through struct journal_store. Out: one transaction a batch, WAL with synchronous=FULL: the commit
+ * returns when it is on the disk. Fails:  store_open() with one line that names what and why; a
+ * failed write through the journal, which stops the process.
+ */
+#ifndef FLASHD_PERSIST_STORE_H
+#define FLASHD_PERSIST_STORE_H
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/id.h"
+#include "engine/journal.h"
+
+enum { STORE_KEY_BYTES = 16 };
+
+struct store;
+
+/* Creates data_dir and the database where they are missing, locks them against a second process,
+ * checks the file. NULL and a line in error (no newline) on failure. min_free_bytes: below it
+ * storage_full. */
+struct store *store_open(const char *data_dir, uint64_t min_free_bytes, char *error,
+                         size_t error_bytes);
+/* Checkpoints, closes, unlocks. NULL is fine. */
+void store_close(struct store *store);
+
+/* The key for ids and names; random, made with the database. Borrowed. */
+const unsigned char *store_key(const struct store *store);
+/* seq of the last event in the database; 0 for none. */
+uint64_t store_last_seq(const struct store *store);
+/* The store as the journal uses it; hash is the keyed hash made with store_key(). */
+struct journal_store store_journal(struct store *store, keyed_hash *hash);
+/* For recovery, on the same connection. Borrowed. */
+sqlite3 *store_db(struct store *store);
+
+#endif
