@@ -88,7 +88,7 @@ static bool complain(char *error, size_t bytes, const char *what, const char *na
 
 static bool lock_dir(struct store *s, char *error, size_t bytes)
 {
-    char path[PATH_BYTES_MAX];
+    char path[PATH_BYTES_MAX + 16];
     if (mkdir(s->data_dir, 0700) != 0 && errno != EEXIST)
         return complain(error, bytes, "cannot create data directory", s->data_dir, strerror(errno));
     snprintf(path, sizeof path, "%s/flashd.lock", s->data_dir);
