@@ -24,15 +24,6 @@ bool clock_init(struct clock *clock, struct engine *engine)
     return clock->live != NULL;
 }
 
-static void sale_free(struct sale *sale)
-{
-    queue_free(&sale->waiting);
-    queue_free(&sale->holds);
-    rows_free(&sale->paid);
-    rows_free(&sale->waiting_bits);
-    free(sale);
-}
-
 void clock_free(struct clock *clock)
 {
     for (uint32_t i = 0; i < engine_sale_count(clock->engine); i++)
@@ -114,6 +105,7 @@ static void begin_closing(struct clock *c, struct sale *sale, enum sale_closing 
     sale->closing = closing;
     for (uint32_t i = 0; i < c->engine->options.workers; i++) {
         struct worker *w = &c->engine->workers[i];
+        STEP("closing-mark");
         sale->mark.takes[i] = atomic_load_explicit(&w->open_takes, memory_order_acquire);
         sale->mark.joins[i] = atomic_load_explicit(&w->open_joins, memory_order_acquire);
     }
@@ -123,6 +115,7 @@ static bool marks_passed(const struct clock *c, const struct sale *sale)
 {
     for (uint32_t i = 0; i < c->engine->options.workers; i++) {
         struct worker *w = &c->engine->workers[i];
+        STEP("closing-look");
         uint32_t takes = atomic_load_explicit(&w->open_takes, memory_order_acquire);
         uint32_t joins = atomic_load_explicit(&w->open_joins, memory_order_acquire);
         if (!takes_moved_on(sale->mark.takes[i], takes) ||
@@ -137,7 +130,7 @@ static void finish_closing(struct clock *c, struct sale *sale, struct now now)
     static const enum event_kind kinds[] = {[CLOSING_PAUSE] = EVENT_SALE_PAUSED,
                                             [CLOSING_END] = EVENT_SALE_ENDED,
                                             [CLOSING_SOLD_OUT] = EVENT_SALE_SOLD_OUT};
-    if (!marks_passed(c, sale) || !have_room(c))
+    if (!(marks_passed(c, sale) || FAULT(FAULT_CLOSE_AT_ONCE)) || !have_room(c))
         return;
     uint64_t seq = emit(c, sale, NULL, kinds[sale->closing], now);
     sale->sold_out_logged = sale->sold_out_logged || sale->closing == CLOSING_SOLD_OUT;
@@ -242,9 +235,12 @@ static bool promote_head(struct clock *c, struct sale *sale, struct order *order
         return false;
     stock_take_promised(&sale->stock, order->quantity);
     STEP("promote");
+    if (FAULT(FAULT_PLACE_BEFORE_SLOT))
+        (void)stock_give(&sale->stock, 0, 1);
     (void)emit(c, sale, order, EVENT_ORDER_PROMOTED, now);
     order_settle(order, ORDER_PAYMENT);
-    (void)stock_give(&sale->stock, 0, 1);
+    if (!FAULT(FAULT_PLACE_BEFORE_SLOT))
+        (void)stock_give(&sale->stock, 0, 1);
     queue_pop(&sale->waiting);
     return true;
 }
@@ -298,7 +294,7 @@ static enum outcome create_sale(struct clock *c, struct sale_terms *terms, struc
     bool full = atomic_load_explicit(&e->storage_full, memory_order_relaxed);
     if (full || index == SALES_MAX)
         return full ? OUTCOME_STORAGE_FULL : OUTCOME_TOO_MANY_SALES;
-    struct sale *sale = have_room(c) ? engine_new_sale() : NULL;
+    struct sale *sale = have_room(c) ? sale_new() : NULL;
     if (sale == NULL)
         return OUTCOME_OVERLOAD;
     sale->index = index;

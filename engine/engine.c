@@ -222,11 +222,3 @@ void engine_nudge_clock(struct engine *e)
 {
     wake_up(&e->clock.wake);
 }
-
-struct sale *engine_new_sale(void)
-{
-    struct sale *sale = aligned_alloc(CACHE_LINE_BYTES, sizeof *sale);
-    if (sale != NULL)
-        memset(sale, 0, sizeof *sale);
-    return sale;
-}

@@ -82,7 +82,5 @@ bool engine_reserve(struct engine *engine, struct log_credit *credit, uint32_t n
 /* Publishes a sale in the table and the map; clock and recovery. */
 void engine_publish_sale(struct engine *engine, struct sale *sale);
 void engine_nudge_clock(struct engine *engine);
-/* Zeroed memory for a sale, aligned to its cache lines; NULL when out of memory. */
-struct sale *engine_new_sale(void);
 
 #endif

@@ -18,6 +18,9 @@ static const char *const fault_names[FAULT_COUNT] = {
     [FAULT_FORGET_HOLD] = "forget-hold",
     [FAULT_JOIN_AT_ONCE] = "join-at-once",
     [FAULT_DOUBLE_RELEASE] = "double-release",
+    [FAULT_CLOSE_AT_ONCE] = "close-at-once",
+    [FAULT_PLACE_BEFORE_SLOT] = "place-before-slot",
+    [FAULT_FORGET_BUYER] = "forget-buyer",
 };
 
 static enum fault chosen = FAULT_NONE;

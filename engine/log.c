@@ -57,6 +57,7 @@ bool log_reserve(struct log *log, struct log_credit *credit, uint32_t slots)
     uint32_t more = LOG_CREDIT_CHUNK - credit->slots;
     uint64_t reserved = atomic_load_explicit(&log->reserved, memory_order_relaxed);
     do {
+        STEP("log-reserve");
         if (reserved + more > slowest_cursor(log) + LOG_SLOTS)
             return false;
     } while (!atomic_compare_exchange_weak_explicit(&log->reserved, &reserved, reserved + more,
@@ -79,6 +80,7 @@ void log_publish(struct log *log, uint64_t seq, const struct event *event)
     STEP("log-publish");
     slot->event = *event;
     slot->event.seq = seq;
+    STEP("log-stamp");
     atomic_store_explicit(&slot->stamp, seq, memory_order_release);
 }
 
@@ -86,6 +88,7 @@ const struct event *log_read(const struct log *log, enum log_reader reader, uint
 {
     uint64_t seq = atomic_load_explicit(&log->cursors[reader].next, memory_order_relaxed) + ahead;
     const struct log_slot *slot = &log->slots[seq & (LOG_SLOTS - 1)];
+    STEP("log-read");
     if (atomic_load_explicit(&slot->stamp, memory_order_acquire) != seq)
         return NULL;
     return &slot->event;
@@ -94,6 +97,7 @@ const struct event *log_read(const struct log *log, enum log_reader reader, uint
 void log_advance(struct log *log, enum log_reader reader, uint32_t n)
 {
     uint64_t next = atomic_load_explicit(&log->cursors[reader].next, memory_order_relaxed);
+    STEP("log-advance");
     atomic_store_explicit(&log->cursors[reader].next, next + n, memory_order_release);
 }
 

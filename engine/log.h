@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "engine/event.h"
+#include "engine/step.h"
 #include "engine/wake.h"
 
 enum log_reader { LOG_READER_JOURNAL, LOG_READER_CLOCK, LOG_READER_COUNT };
@@ -83,6 +84,7 @@ uint64_t log_lag(const struct log *log, enum log_reader reader);
 /* Journal: everything up to seq is durable and visible in the view. Pairs with log_committed(). */
 static inline void log_commit(struct log *log, uint64_t seq)
 {
+    STEP("log-commit");
     atomic_store_explicit(&log->committed, seq, memory_order_seq_cst);
 }
 static inline uint64_t log_committed(const struct log *log)

@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "engine/bounds.h"
+#include "engine/step.h"
 
 enum order_state {
     ORDER_NONE, /* not in the log yet */
@@ -87,17 +88,20 @@ bool order_move_allowed(enum order_state from, enum order_state to);
 static inline bool order_move(struct order *order, enum order_state from, unsigned to)
 {
     uint8_t expected = (uint8_t)from;
+    STEP("order-move");
     return atomic_compare_exchange_strong_explicit(&order->state, &expected, (uint8_t)to,
                                                    memory_order_acq_rel, memory_order_acquire);
 }
 /* Ends BUSY. Release: pairs with the acquire of order_state_now(). */
 static inline void order_settle(struct order *order, enum order_state to)
 {
+    STEP("order-settle");
     atomic_store_explicit(&order->state, (uint8_t)to, memory_order_release);
 }
 /* The state, BUSY bit included. */
 static inline unsigned order_state_now(const struct order *order)
 {
+    STEP("order-load");
     return atomic_load_explicit(&order->state, memory_order_acquire);
 }
 

@@ -76,6 +76,7 @@ bool port_receive(struct port *port, struct reply *reply)
 bool port_may_sleep(struct port *port)
 {
     (void)atomic_exchange(&port->asleep, true);
+    STEP("port-asleep");
     for (uint32_t i = 0; i < port->targets; i++) {
         if (head_is_durable(port, i)) {
             port_awake(port);
@@ -92,12 +93,14 @@ void port_awake(struct port *port)
 
 void port_notify(struct port *port)
 {
+    STEP("port-notify");
     if (atomic_exchange(&port->asleep, false) && port->wake != NULL)
         port->wake(port->wake_arg);
 }
 
 void port_answer(struct port *port, uint32_t target, struct reply *reply)
 {
+    STEP("reply-push");
     bool pushed = reply_ring_push(&port->channels[target].replies, reply);
     MUST(pushed, "a reply ring full below its bound");
 }

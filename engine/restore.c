@@ -16,7 +16,7 @@ const char *engine_restore_sale(struct restore *restore, const struct sale_recor
     uint32_t index = engine_sale_count(e);
     if (index == SALES_MAX)
         return "more sales than this build holds";
-    struct sale *sale = engine_new_sale();
+    struct sale *sale = sale_new();
     if (sale == NULL || !seqmap_reserve(&e->seqmap, record->seq))
         return "out of memory";
     sale->index = index;
@@ -74,7 +74,7 @@ static const char *know_buyer(struct worker *worker, struct order *order)
         other != NULL && order_state_is_live((enum order_state)order_state_now(other));
     if (live && other_live)
         return "a buyer has two live orders in one sale (G3)";
-    if (other_live)
+    if (other_live || FAULT(FAULT_FORGET_BUYER))
         return NULL;
     return buyers_put(&worker->buyers, order) ? NULL : "out of memory";
 }

@@ -71,4 +71,10 @@ struct sale {
     _Atomic uint64_t waiting_first; /* no ticket below this one waits */
 };
 
+/* "UPCOMING", "ACTIVE", "PAUSED", "ENDED"; static. */
+const char *sale_state_name(enum sale_state state);
+/* Zeroed, aligned to its cache lines; NULL when out of memory. Owned by the engine's sale table. */
+struct sale *sale_new(void);
+void sale_free(struct sale *sale);
+
 #endif

@@ -14,10 +14,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/bounds.h"
+
 struct order;
 struct sale;
-
-enum { SEQMAP_CHUNK_ENTRIES = 1 << 15, SEQMAP_CHUNKS = 1 << 20 }; /* 2^35 events */
 
 struct seqmap {
     _Atomic(_Atomic(uintptr_t) *) *chunks;

@@ -19,6 +19,9 @@ enum fault {
     FAULT_FORGET_HOLD,          /* recovery forgets the holds it finds */
     FAULT_JOIN_AT_ONCE,         /* a queued event does not wait for the takes it lost to */
     FAULT_DOUBLE_RELEASE,       /* an expiry gives its units back twice */
+    FAULT_CLOSE_AT_ONCE,     /* a sale closes before the decisions made before have their slots */
+    FAULT_PLACE_BEFORE_SLOT, /* a promotion gives its place in the list before its slot */
+    FAULT_FORGET_BUYER,      /* recovery forgets who has an order */
     FAULT_COUNT
 };
 

@@ -58,6 +58,7 @@ static inline struct stock stock_unpack(uint64_t word)
 
 static inline uint64_t stock_load_word(const stock_word *word)
 {
+    STEP("stock-load");
     return atomic_load_explicit(word, memory_order_acquire);
 }
 

@@ -44,6 +44,7 @@ void worker_free(struct worker *worker)
 static void mark_open(_Atomic uint32_t *word)
 {
     uint32_t value = atomic_load_explicit(word, memory_order_relaxed);
+    STEP("mark-open");
     /* Visible to whoever meets a later swap of the stock word by this thread (release there). */
     atomic_store_explicit(word, value | 1, memory_order_relaxed);
 }
@@ -51,6 +52,7 @@ static void mark_open(_Atomic uint32_t *word)
 static void mark_flushed(_Atomic uint32_t *word, bool still_open)
 {
     uint32_t value = atomic_load_explicit(word, memory_order_relaxed);
+    STEP("mark-flushed");
     /* Release: who sees the flush sees the claim. Pairs with the acquires in marks_passed() and
      * clock.c. */
     atomic_store_explicit(word, ((value >> 1) + 1) << 1 | still_open, memory_order_release);
@@ -253,6 +255,7 @@ static void decide_eligible(struct worker *w, const struct ask *ask)
 /* Units were paid: the last one closes the sale for new orders at once; the clock logs it. */
 static void count_sold(struct worker *w, struct sale *sale, uint32_t units)
 {
+    STEP("count-sold");
     uint32_t sold = atomic_fetch_add_explicit(&sale->sold, units, memory_order_acq_rel) + units;
     MUST(sold <= sale->terms.product_qty, "more units paid than there are (G1)");
     if (sold == sale->terms.product_qty) {
@@ -399,6 +402,7 @@ static void flush_takes(struct worker *w)
 static bool others_moved_on(const struct worker *w)
 {
     for (uint32_t i = 0; i < w->engine->options.workers; i++) {
+        STEP("mark-look");
         uint32_t now =
             atomic_load_explicit(&w->engine->workers[i].open_takes, memory_order_acquire);
         if (i != w->index && !takes_moved_on(w->join_marks[i], now))
@@ -421,9 +425,11 @@ static void flush_joins(struct worker *w)
             return;
         w->joins = w->fresh;
         w->fresh.count = 0;
-        for (uint32_t i = 0; i < w->engine->options.workers; i++)
+        for (uint32_t i = 0; i < w->engine->options.workers; i++) {
+            STEP("mark-take");
             w->join_marks[i] =
                 atomic_load_explicit(&w->engine->workers[i].open_takes, memory_order_acquire);
+        }
     }
 }
 
@@ -431,6 +437,7 @@ static void send_refusals(struct worker *w)
 {
     if (w->refusal_count == 0)
         return;
+    STEP("refusals");
     uint64_t seq = log_last_claimed(&w->engine->log);
     bool answered[PORTS_MAX] = {false};
     for (uint32_t i = 0; i < w->refusal_count; i++) {
@@ -494,6 +501,7 @@ bool worker_round(struct worker *w, struct now now)
     flush_takes(w);
     flush_joins(w);
     send_refusals(w);
+    STEP("worker-wake");
     if (w->published)
         wake_up(&w->engine->log.news);
     w->published = false;

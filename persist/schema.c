@@ -30,13 +30,6 @@ static const char tables[] =
     " seq INTEGER PRIMARY KEY, kind INTEGER NOT NULL, sale INTEGER NOT NULL, ord INTEGER,"
     " created_at_ms INTEGER NOT NULL, payload TEXT NOT NULL);";
 
-static const char *const sale_states[SALE_STATE_COUNT] = {
-    [SALE_UPCOMING] = "UPCOMING",
-    [SALE_ACTIVE] = "ACTIVE",
-    [SALE_PAUSED] = "PAUSED",
-    [SALE_ENDED] = "ENDED",
-};
-
 static void put_case(struct text *sql, unsigned value, const char *name)
 {
     text_str(sql, " WHEN ");
@@ -51,7 +44,7 @@ static void put_sales_view(struct text *sql)
     text_str(sql, "DROP VIEW IF EXISTS sales; CREATE VIEW sales AS SELECT"
                   " printf('%012x%012x', seq, tag) AS id, name, CASE state");
     for (unsigned i = 0; i < SALE_STATE_COUNT; i++)
-        put_case(sql, i, sale_states[i]);
+        put_case(sql, i, sale_state_name((enum sale_state)i));
     text_str(sql, " END AS state, product_qty, sold, starts_at_ms, ends_at_ms, available, held,"
                   " waiting, sold_out, max_per_buyer, waitlist_max, hold_ms, last_seq AS seq"
                   " FROM sale_rows;");

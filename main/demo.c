@@ -1,0 +1,83 @@
+/*
+ * demo.c: see demo.h. The sale is made through the engine's own door, like any admin's.
+ *
+ * Thread: main, after engine_start(). Fails: when the engine refuses the sale.
+ */
+#include "main/demo.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "engine/engine.h"
+
+enum { DEMO_UNITS = 100, DEMO_WAIT_MS = 5000 };
+
+static const struct sale *find_open_sale(const struct engine *engine)
+{
+    for (uint32_t i = 0; i < engine_sale_count(engine); i++) {
+        const struct sale *sale = engine_sale_at(engine, i);
+        struct books view = view_sale(sale);
+        if (view.state == SALE_ACTIVE && view.available > 0)
+            return sale;
+    }
+    return NULL;
+}
+
+/* Sends a command and waits for its durable reply. */
+static bool ask(struct port *port, uint32_t target, struct command *command, struct reply *reply)
+{
+    const struct timespec pause = {0, 1000000};
+    if (!port_send(port, target, command))
+        return false;
+    port_flush(port);
+    for (int waited_ms = 0; waited_ms < DEMO_WAIT_MS; waited_ms++) {
+        if (port_receive(port, reply))
+            return true;
+        (void)nanosleep(&pause, NULL);
+    }
+    return false;
+}
+
+static const struct sale *open_sale(struct engine *engine, struct port *port)
+{
+    struct sale_terms *terms = malloc(sizeof *terms);
+    struct now now = now_read();
+    if (terms == NULL)
+        return NULL;
+    *terms = (struct sale_terms){.name = "Demo sale",
+                                 .product_qty = DEMO_UNITS,
+                                 .max_per_buyer = 2,
+                                 .waitlist_max = WAITLIST_MAX,
+                                 .hold_ms = 60000,
+                                 .starts_at_ms = now.wall_ms,
+                                 .ends_at_ms = now.wall_ms + INT64_C(24) * 3600 * 1000};
+    struct command command = {.terms = terms, .kind = COMMAND_CREATE};
+    struct reply reply;
+    if (!ask(port, engine_clock_target(engine), &command, &reply))
+        return NULL;
+    return reply.outcome == OUTCOME_CREATED ? reply.sale : NULL;
+}
+
+bool demo_open_sale(struct engine *engine, struct port *port, const char *host, uint16_t http_port,
+                    FILE *out)
+{
+    const struct sale *sale = find_open_sale(engine);
+    if (sale == NULL)
+        sale = open_sale(engine, port);
+    if (sale == NULL)
+        return false;
+    char url[96];
+    const char *open = strchr(host, ':') != NULL ? "[" : "", *close = *open != '\0' ? "]" : "";
+    snprintf(url, sizeof url, "http://%s%s%s:%" PRIu16, open, host, close, http_port);
+    fprintf(out, "\nA sale is open at %s/api/v1/sales/%.*s\n\n", url, ID_CHARS, sale->id);
+    fprintf(out, "  curl -s %s/api/v1/sales\n", url);
+    fprintf(out,
+            "  curl -s %s/api/v1/buy -H 'Content-Type: application/json' "
+            "-d '{\"buyerName\":\"ada\"}'\n",
+            url);
+    fprintf(out,
+            "  curl -s %s/api/v1/pay -H 'Content-Type: application/json' "
+            "-d '{\"transactionId\":\"<the transactionId of that answer>\"}'\n\n",
+            url);
+    return fflush(out) == 0;
+}

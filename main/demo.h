@@ -1,0 +1,21 @@
+/*
+ * demo.h: what `flashd demo` adds to a server: one sale that is open, and three curl lines.
+ *
+ * Thread: main, on an engine port of its own.
+ */
+#ifndef FLASHD_MAIN_DEMO_H
+#define FLASHD_MAIN_DEMO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct engine;
+struct port;
+
+/* Opens a sale unless one is active with units left; prints the URL and the curl lines. False: no
+ * room. */
+bool demo_open_sale(struct engine *engine, struct port *port, const char *host, uint16_t http_port,
+                    FILE *out);
+
+#endif

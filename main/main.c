@@ -1,0 +1,272 @@
+/*
+ * main.c: wires engine/, net/ and persist/ together; the only file that sees all three.
+ *
+ *   flashd serve | demo | token | config | --help | --version
+ *
+ * Thread: main: configuration, start order, signals, stop in reverse order. Exit status: 0 after a
+ * clean stop, 2 for bad arguments (nothing created), 1 when something needed is missing or damaged,
+ *         70 when a commit failed (engine.c).
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/diag.h"
+#include "engine/engine.h"
+#include "main/demo.h"
+#include "main/hash.h"
+#include "main/settings.h"
+#include "net/server.h"
+#include "persist/recovery.h"
+#include "persist/store.h"
+
+enum { EXIT_USAGE = 2, LINE_BYTES_MAX = 1024 };
+
+/* What a running flashd consists of; main owns it. */
+struct process {
+    struct settings settings;
+    struct store *store;
+    struct engine engine;
+    struct server *server;
+    bool engine_made;
+};
+
+static int usage(FILE *out, int status)
+{
+    fprintf(out,
+            "flashd %s: a flash-sale engine in one process\n\n"
+            "  flashd serve [SETTINGS]   serve until SIGTERM or SIGINT\n"
+            "  flashd demo [SETTINGS]    the same, with one sale that is open\n"
+            "  flashd config [SETTINGS]  show every setting and where it comes from\n"
+            "  flashd token --role admin|consumer --sub NAME [--ttl SECONDS]\n"
+            "  flashd --help | --version\n\n"
+            "Settings, each also an environment variable (--some-name: FLASHD_SOME_NAME):\n",
+            FLASHD_VERSION);
+    settings_print_help(out);
+    return status;
+}
+
+static int complain(const char *line)
+{
+    fprintf(stderr, "flashd: %s\n", line);
+    return EXIT_USAGE;
+}
+
+/* ---- serving ---- */
+
+static enum diag_level level_of(const char *name)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+    for (int i = DIAG_DEBUG; i < DIAG_ERROR; i++)
+        if (strcmp(name, names[i]) == 0)
+            return (enum diag_level)i;
+    return DIAG_ERROR;
+}
+
+static bool open_engine(struct process *p, bool demo, char *error)
+{
+    p->store = store_open(p->settings.data_dir, p->settings.min_free_bytes, error, LINE_BYTES_MAX);
+    if (p->store == NULL)
+        return false;
+    hash_set_key(store_key(p->store));
+    struct engine_options options = {.workers = p->settings.workers,
+                                     .ports = p->settings.net_threads + demo,
+                                     .state_interval_ms = p->settings.state_interval_ms,
+                                     .hash = keyed_siphash,
+                                     .last_seq = store_last_seq(p->store)};
+    p->engine_made = true;
+    if (engine_init(&p->engine, options, store_journal(p->store, keyed_siphash)))
+        return true;
+    snprintf(error, LINE_BYTES_MAX, "out of memory");
+    return false;
+}
+
+static bool recover_engine(struct process *p, char *error)
+{
+    struct recovery found;
+    struct now began = now_read();
+    if (!recover(p->store, &p->engine, began, &found, error, LINE_BYTES_MAX))
+        return false;
+    diag(DIAG_INFO,
+         "recovered sales=%" PRIu64 " orders=%" PRIu64 " held=%" PRIu64 " waiting=%" PRIu64
+         " events=%" PRIu64 " ms=%" PRId64,
+         found.sales, found.orders, found.held, found.waiting, found.events,
+         now_read().mono_ms - began.mono_ms);
+    return true;
+}
+
+static bool open_server(struct process *p, char *error)
+{
+    const struct server_options options = {.host = p->settings.listen_host,
+                                           .port = p->settings.listen_port,
+                                           .net_threads = p->settings.net_threads,
+                                           .max_connections = p->settings.max_connections,
+                                           .jwt_key = &p->settings.jwt_secret,
+                                           .payment_key = &p->settings.payment_secret,
+                                           .buyer_names_shown = p->settings.buyer_names_shown};
+    p->server = server_open(&options, &p->engine, error, LINE_BYTES_MAX);
+    if (p->server == NULL)
+        return false;
+    diag(DIAG_INFO,
+         "room for %" PRIu32 " connections, %" PRIu32 " net threads, %" PRIu32 " workers",
+         server_connections_max(p->server), p->settings.net_threads, p->settings.workers);
+    return true;
+}
+
+static bool run_threads(struct process *p, char *error)
+{
+    if (engine_start(&p->engine) && server_start(p->server))
+        return true;
+    snprintf(error, LINE_BYTES_MAX, "cannot start threads: %s", strerror(errno));
+    return false;
+}
+
+/* Blocked before any thread starts, so that only sigwait() here sees them. */
+static sigset_t block_stop_signals(void)
+{
+    sigset_t stop;
+    (void)sigemptyset(&stop);
+    (void)sigaddset(&stop, SIGTERM);
+    (void)sigaddset(&stop, SIGINT);
+    (void)pthread_sigmask(SIG_BLOCK, &stop, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    return stop;
+}
+
+static void say_ready(const struct process *p)
+{
+    const char *host = p->settings.listen_host;
+    bool v6 = strchr(host, ':') != NULL;
+    printf("flashd listening on http://%s%s%s:%" PRIu16 "\n", v6 ? "[" : "", host, v6 ? "]" : "",
+           server_port(p->server));
+    (void)fflush(stdout);
+}
+
+static void close_all(struct process *p)
+{
+    server_close(p->server);
+    if (p->engine_made)
+        engine_free(&p->engine);
+    store_close(p->store);
+    sodium_memzero(&p->settings, sizeof p->settings);
+}
+
+static int serve(struct process *p, bool demo)
+{
+    char error[LINE_BYTES_MAX] = "";
+    diag_configure(level_of(p->settings.log_level), p->settings.log_json);
+    sigset_t stop = block_stop_signals();
+    (void)pthread_setname_np(pthread_self(), "main");
+    bool opened = open_engine(p, demo, error) && recover_engine(p, error) && open_server(p, error);
+    if (!opened) {
+        diag(DIAG_ERROR, "cannot start: %s", error);
+        close_all(p);
+        return EXIT_FAILURE;
+    }
+    if (!run_threads(p, error)) {
+        diag(DIAG_ERROR, "cannot start: %s", error);
+        return EXIT_FAILURE; /* some threads run: leave everything to them and to exit */
+    }
+    say_ready(p);
+    struct port *own = &p->engine.ports[p->settings.net_threads];
+    if (demo &&
+        !demo_open_sale(&p->engine, own, p->settings.listen_host, server_port(p->server), stdout))
+        diag(DIAG_ERROR, "the demo sale could not be opened");
+    int signal_number = 0;
+    (void)sigwait(&stop, &signal_number);
+    diag(DIAG_INFO, "stopping on signal %d", signal_number);
+    server_stop(p->server);
+    engine_stop(&p->engine);
+    close_all(p);
+    diag(DIAG_INFO, "stopped");
+    return EXIT_SUCCESS;
+}
+
+/* ---- other commands ---- */
+
+struct token_request {
+    const char *role, *subject, *ttl;
+};
+
+/* Takes --role, --sub and --ttl out of argv; what is left is for the settings. */
+static int take_token_flags(int argc, char **argv, struct token_request *request)
+{
+    int kept = 0;
+    for (int i = 0; i < argc; i++) {
+        const char **wanted = strcmp(argv[i], "--role") == 0  ? &request->role
+                              : strcmp(argv[i], "--sub") == 0 ? &request->subject
+                              : strcmp(argv[i], "--ttl") == 0 ? &request->ttl
+                                                              : NULL;
+        if (wanted != NULL && i + 1 < argc)
+            *wanted = argv[++i];
+        else
+            argv[kept++] = argv[i];
+    }
+    return kept;
+}
+
+static int print_token(struct process *p, const struct token_request *request)
+{
+    char *end = NULL;
+    errno = 0;
+    long long ttl_s = strtoll(request->ttl, &end, 10);
+    bool consumer = strcmp(request->role, "consumer") == 0;
+    if (!consumer && strcmp(request->role, "admin") != 0)
+        return complain("--role must be admin or consumer");
+    if (request->subject == NULL)
+        return complain("--sub NAME is required: 1 to 64 bytes");
+    if (errno != 0 || end == request->ttl || *end != '\0' || ttl_s < 1 || ttl_s > 315360000)
+        return complain("--ttl must be 1 to 315360000 seconds");
+    if (p->settings.jwt_secret.len == 0)
+        return complain("no secret to sign with: set --jwt-secret-file or FLASHD_JWT_SECRET");
+    char token[2048];
+    if (!token_mint(&p->settings.jwt_secret, consumer ? ROLE_CONSUMER : ROLE_ADMIN,
+                    request->subject, now_read().wall_ms, ttl_s, token, sizeof token))
+        return complain("--sub must be 1 to 64 bytes of UTF-8 without control characters");
+    return puts(token) >= 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int run_command(struct process *p, const char *command, int argc, char **argv)
+{
+    char error[SETTINGS_ERROR_BYTES];
+    struct token_request token = {"admin", NULL, "3600"};
+    bool minting = strcmp(command, "token") == 0;
+    if (minting)
+        argc = take_token_flags(argc, argv, &token);
+    if (!settings_load(&p->settings, argc, argv, error, sizeof error))
+        return complain(error);
+    if (minting)
+        return print_token(p, &token);
+    if (strcmp(command, "config") == 0) {
+        settings_print(&p->settings, stdout);
+        return EXIT_SUCCESS;
+    }
+    return serve(p, strcmp(command, "demo") == 0);
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const commands[] = {"serve", "demo", "config", "token"};
+    static struct process process; /* too large for a stack */
+    if (sodium_init() < 0)
+        return complain("libsodium does not start");
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return usage(stdout, EXIT_SUCCESS);
+    if (argc == 2 && strcmp(argv[1], "--version") == 0)
+        return printf("flashd %s\n", FLASHD_VERSION) > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    for (size_t i = 0; argc >= 2 && i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(argv[1], commands[i]) == 0)
+            return run_command(&process, argv[1], argc - 2, argv + 2);
+    char line[LINE_BYTES_MAX];
+    snprintf(line, sizeof line,
+             "unknown command \"%s\"; known: serve, demo, config, token, --help, "
+             "--version",
+             argc >= 2 ? argv[1] : "");
+    return complain(line);
+}

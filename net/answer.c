@@ -1,0 +1,150 @@
+/*
+ * answer.c: see answer.h.
+ *
+ * A response is built in two parts, body first, so that Content-Length is known; both end up in one
+ * send.
+ *
+ * Thread: the net thread of the connection.
+ */
+#include "net/answer.h"
+
+#include <stdio.h>
+
+enum { HEAD_BYTES_MAX = 512, PROBLEM_BYTES_MAX = 1024 };
+
+struct status_row {
+    unsigned status;
+    const char *reason;
+};
+
+static const struct status_row status_rows[] = {
+    {200, "OK"},
+    {201, "Created"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {408, "Request Timeout"},
+    {413, "Content Too Large"},
+    {414, "URI Too Long"},
+    {415, "Unsupported Media Type"},
+    {417, "Expectation Failed"},
+    {422, "Unprocessable Content"},
+    {431, "Request Header Fields Too Large"},
+    {500, "Internal Server Error"},
+    {501, "Not Implemented"},
+    {503, "Service Unavailable"},
+    {505, "HTTP Version Not Supported"},
+};
+
+static const char *reason_of(unsigned status)
+{
+    for (size_t i = 0; i < sizeof status_rows / sizeof *status_rows; i++)
+        if (status_rows[i].status == status)
+            return status_rows[i].reason;
+    return "Unknown";
+}
+
+static const char *date_now(struct net *net)
+{
+    int64_t second = net->now.wall_ms / 1000;
+    if (second != net->date_second) {
+        time_t at = (time_t)second;
+        struct tm tm;
+        net->date_second = second;
+        (void)strftime(net->date, sizeof net->date, "%a, %d %b %Y %H:%M:%S GMT",
+                       gmtime_r(&at, &tm));
+    }
+    return net->date;
+}
+
+static void put_head(struct net *net, struct conn *conn, struct text *head, unsigned status,
+                     const char *type, size_t body_bytes)
+{
+    text_str(head, "HTTP/1.1 ");
+    text_number(head, status);
+    text_str(head, " ");
+    text_str(head, reason_of(status));
+    text_str(head, "\r\nDate: ");
+    text_str(head, date_now(net));
+    text_str(head, "\r\nContent-Type: ");
+    text_str(head, type);
+    text_str(head, "\r\nCache-Control: no-store\r\nContent-Length: ");
+    text_number(head, body_bytes);
+    if (status == 503)
+        text_str(head, "\r\nRetry-After: 1");
+    if (status == 401)
+        text_str(head, "\r\nWWW-Authenticate: Bearer");
+    if (conn->close_after)
+        text_str(head, "\r\nConnection: close");
+    text_str(head, "\r\n");
+}
+
+static void send_whole(struct net *net, struct conn *conn, struct text *head, const char *body,
+                       size_t body_bytes)
+{
+    text_str(head, "\r\n");
+    if (!conn_write(net, conn, head->start, head->len))
+        return;
+    if (!conn->head_only && !conn_write(net, conn, body, body_bytes))
+        return;
+    conn_answered(net, conn);
+}
+
+void answer_json(struct net *net, struct conn *conn, unsigned status, const struct text *body)
+{
+    char buffer[HEAD_BYTES_MAX];
+    struct text head = text_in(buffer, sizeof buffer);
+    put_head(net, conn, &head, status, "application/json", body->len);
+    send_whole(net, conn, &head, body->start, body->len);
+}
+
+static void problem(struct net *net, struct conn *conn, unsigned status, const char *code,
+                    const char *detail, const char *extra, const char *allow)
+{
+    char body_buffer[PROBLEM_BYTES_MAX], head_buffer[HEAD_BYTES_MAX];
+    struct text body = text_in(body_buffer, sizeof body_buffer);
+    struct text head = text_in(head_buffer, sizeof head_buffer);
+    text_str(&body, "{\"type\":\"urn:flashd:problem:");
+    text_str(&body, code);
+    text_str(&body, "\"");
+    text_pair_string(&body, "title", reason_of(status), strlen(reason_of(status)));
+    text_pair_number(&body, "status", status);
+    text_pair_string(&body, "detail", detail, strlen(detail));
+    text_pair_string(&body, "code", code, strlen(code));
+    text_str(&body, extra != NULL ? extra : "");
+    text_str(&body, "}");
+    put_head(net, conn, &head, status, "application/problem+json", body.len);
+    if (allow != NULL) {
+        text_str(&head, "Allow: ");
+        text_str(&head, allow);
+        text_str(&head, "\r\n");
+    }
+    send_whole(net, conn, &head, body.start, body.len);
+}
+
+void answer_problem(struct net *net, struct conn *conn, unsigned status, const char *code,
+                    const char *detail, const char *extra)
+{
+    problem(net, conn, status, code, detail, extra, NULL);
+}
+
+void answer_wrong_method(struct net *net, struct conn *conn, const char *allow)
+{
+    char detail[128];
+    snprintf(detail, sizeof detail, "this path takes %s", allow);
+    problem(net, conn, 405, "method-not-allowed", detail, NULL, allow);
+}
+
+void answer_outcome(struct net *net, struct conn *conn, enum outcome outcome, const char *extra)
+{
+    const struct outcome_row *row = outcome_row(outcome);
+    problem(net, conn, row->http_status, row->code, row->detail, extra, NULL);
+}
+
+bool answer_continue(struct net *net, struct conn *conn)
+{
+    static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    return conn_write(net, conn, interim, sizeof interim - 1);
+}

@@ -1,0 +1,18 @@
+/*
+ * handlers.h: one function per row of the route table.
+ *
+ * Thread: the net thread of the connection. Each handler either answers (answer.h) or sends one
+ * command to the engine, whose reply render_reply() answers; never both, never neither.
+ */
+#ifndef FLASHD_NET_HANDLERS_H
+#define FLASHD_NET_HANDLERS_H
+
+#include "net/routes.h"
+
+typedef void handler(const struct call *call);
+
+handler handle_create_sale, handle_list_sales, handle_get_sale, handle_buyers, handle_eligible,
+    handle_pause, handle_resume, handle_end, handle_buy, handle_paid, handle_pay, handle_cancel,
+    handle_get_order, handle_live, handle_ready;
+
+#endif

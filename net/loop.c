@@ -1,0 +1,256 @@
+/*
+ * loop.c: a net thread's round: wait, completions, the engine's replies, deadlines (see net.h).
+ *
+ * One system call a round: submit and wait. Before it waits, the thread tells its port that it
+ * sleeps, so that an engine thread with a reply writes to the eventfd, which is one more
+ * completion.
+ *
+ * Failure modes: out of descriptors or memory at accept: accepting stops, and begins again when a
+ * connection closes or after ACCEPT_RETRY_MS. A full submission queue is submitted and goes on.
+ *
+ * Thread: net-N.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "engine/check.h"
+#include "net/net.h"
+#include "net/replies.h"
+
+static const size_t buffer_ring_bytes = RECV_BUFFERS * sizeof(struct io_uring_buf);
+
+struct io_uring_sqe *net_sqe(struct net *net)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&net->ring);
+    while (sqe == NULL) {
+        (void)io_uring_submit(&net->ring);
+        sqe = io_uring_get_sqe(&net->ring);
+    }
+    return sqe;
+}
+
+/* ---- opening ---- */
+
+static bool explain(char *error, size_t bytes, const char *what, int code)
+{
+    char setting[8] = "?";
+    FILE *file = fopen("/proc/sys/kernel/io_uring_disabled", "re");
+    if (file != NULL) {
+        if (fgets(setting, sizeof setting, file) != NULL)
+            setting[strcspn(setting, "\n")] = '\0';
+        (void)fclose(file);
+    }
+    const char *hint =
+        code == -EPERM && setting[0] != '0' && setting[0] != '?' ? "kernel.io_uring_disabled is set"
+        : code == -EPERM || code == -ENOSYS ? "blocked, probably by a container's seccomp profile"
+        : code == -ENOMEM                   ? "raise RLIMIT_MEMLOCK"
+        : code == -EINVAL                   ? "the kernel is older than 6.1"
+                                            : "";
+    snprintf(error, bytes, "io_uring: %s: %s (kernel.io_uring_disabled=%s)%s%s", what,
+             strerror(-code), setting, *hint != '\0' ? ": " : "", hint);
+    return false;
+}
+
+static bool open_buffers(struct net *net, char *error, size_t error_bytes)
+{
+    void *memory = mmap(NULL, buffer_ring_bytes + (size_t)RECV_BUFFERS * RECV_BUFFER_BYTES,
+                        PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return explain(error, error_bytes, "receive buffers", -errno);
+    net->buffers = memory;
+    net->buffer_memory = (char *)memory + buffer_ring_bytes;
+    struct io_uring_buf_reg reg = {.ring_addr = (uint64_t)(uintptr_t)memory,
+                                   .ring_entries = RECV_BUFFERS,
+                                   .bgid = BUFFER_GROUP};
+    int rc = io_uring_register_buf_ring(&net->ring, &reg, 0);
+    if (rc < 0)
+        return explain(error, error_bytes, "registering receive buffers", rc);
+    io_uring_buf_ring_init(net->buffers);
+    for (int i = 0; i < RECV_BUFFERS; i++)
+        io_uring_buf_ring_add(net->buffers, net->buffer_memory + (size_t)i * RECV_BUFFER_BYTES,
+                              RECV_BUFFER_BYTES, (unsigned short)i,
+                              io_uring_buf_ring_mask(RECV_BUFFERS), i);
+    io_uring_buf_ring_advance(net->buffers, RECV_BUFFERS);
+    return true;
+}
+
+bool net_ring_open(struct net *net, char *error, size_t error_bytes)
+{
+    /* The ring is made disabled: the thread that enables it is its single issuer. */
+    struct io_uring_params params = {.cq_entries = CQ_ENTRIES,
+                                     .flags = IORING_SETUP_CQSIZE | IORING_SETUP_SINGLE_ISSUER |
+                                              IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED};
+    int rc = io_uring_queue_init_params(SQ_ENTRIES, &net->ring, &params);
+    if (rc < 0)
+        return explain(error, error_bytes, "setting up a ring", rc);
+    return open_buffers(net, error, error_bytes);
+}
+
+void net_ring_close(struct net *net)
+{
+    io_uring_queue_exit(&net->ring);
+    if (net->buffers != NULL)
+        (void)munmap((void *)net->buffers,
+                     buffer_ring_bytes + (size_t)RECV_BUFFERS * RECV_BUFFER_BYTES);
+}
+
+/* ---- arming ---- */
+
+static void arm_event(struct net *net)
+{
+    struct io_uring_sqe *sqe = net_sqe(net);
+    io_uring_prep_read(sqe, net->event_fd, &net->event_value, sizeof net->event_value, 0);
+    io_uring_sqe_set_data64(sqe, user_data(OP_EVENT, 0, 0));
+}
+
+static void arm_accept(struct net *net)
+{
+    if (net->accept_armed || net->listener < 0 || net->open_count >= net->open_max ||
+        net->now.mono_ms < net->accept_retry_mono_ms)
+        return;
+    struct io_uring_sqe *sqe = net_sqe(net);
+    io_uring_prep_multishot_accept(sqe, net->listener, NULL, NULL, 0);
+    io_uring_sqe_set_data64(sqe, user_data(OP_ACCEPT, 0, 0));
+    net->accept_armed = true;
+    net->accept_cancelled = false;
+}
+
+static void stop_accept(struct net *net)
+{
+    if (!net->accept_armed || net->accept_cancelled)
+        return;
+    struct io_uring_sqe *sqe = net_sqe(net);
+    io_uring_prep_cancel64(sqe, user_data(OP_ACCEPT, 0, 0), 0);
+    io_uring_sqe_set_data64(sqe, user_data(OP_CANCEL, 0, 0));
+    net->accept_cancelled = true;
+}
+
+/* ---- completions ---- */
+
+static void accepted(struct net *net, const struct io_uring_cqe *cqe)
+{
+    if ((cqe->flags & IORING_CQE_F_MORE) == 0)
+        net->accept_armed = false;
+    if (cqe->res >= 0)
+        conn_open(net, cqe->res);
+    else if (cqe->res != -ECANCELED) /* out of descriptors or memory: let it drain */
+        net->accept_retry_mono_ms = net->now.mono_ms + ACCEPT_RETRY_MS;
+    if (net->open_count >= net->open_max)
+        stop_accept(net);
+}
+
+static void complete(struct net *net, const struct io_uring_cqe *cqe)
+{
+    uint64_t data = cqe->user_data;
+    enum operation op = (enum operation)(data >> 56);
+    if (op == OP_ACCEPT) {
+        accepted(net, cqe);
+    } else if (op == OP_EVENT) {
+        arm_event(net);
+    } else if (op == OP_RECV || op == OP_SEND) {
+        struct conn *conn = net->conns[(uint32_t)data];
+        MUST((conn->generation & 0xffffff) == (data >> 32 & 0xffffff),
+             "a completion for a slot that was given away");
+        if (op == OP_RECV)
+            conn_received(net, conn, cqe);
+        else
+            conn_sent(net, conn, cqe->res);
+    }
+}
+
+static void complete_all(struct net *net)
+{
+    struct io_uring_cqe *cqe;
+    unsigned head, n = 0;
+    io_uring_for_each_cqe(&net->ring, head, cqe)
+    {
+        complete(net, cqe);
+        n++;
+    }
+    io_uring_cq_advance(&net->ring, n);
+}
+
+static void take_replies(struct net *net)
+{
+    struct reply reply;
+    while (port_receive(net->port, &reply)) {
+        struct conn *conn = conn_of_context(net, reply.context);
+        if (conn != NULL && conn->in_work)
+            render_reply(net, conn, &reply);
+    }
+}
+
+/* ---- a round ---- */
+
+static int64_t sleep_ms(const struct net *net)
+{
+    int64_t next_ms = deadline_next_ms(net);
+    if (!net->accept_armed && net->listener >= 0 && net->open_count < net->open_max) {
+        int64_t retry_ms = net->accept_retry_mono_ms - net->now.mono_ms;
+        retry_ms = retry_ms < 0 ? 0 : retry_ms;
+        next_ms = next_ms < 0 || retry_ms < next_ms ? retry_ms : next_ms;
+    }
+    return next_ms;
+}
+
+static void wait_for_work(struct net *net)
+{
+    struct io_uring_cqe *cqe;
+    int64_t ms = sleep_ms(net);
+    struct __kernel_timespec limit = {ms / 1000, ms % 1000 * 1000000};
+    bool may_sleep = port_may_sleep(net->port);
+    int rc = io_uring_submit_and_wait_timeout(&net->ring, &cqe, may_sleep && ms != 0,
+                                              ms > 0 ? &limit : NULL, NULL);
+    port_awake(net->port);
+    MUST(rc >= 0 || rc == -ETIME || rc == -EINTR || rc == -EAGAIN || rc == -EBUSY,
+         "io_uring_enter refuses a ring that it took before");
+}
+
+static void stop_all(struct net *net)
+{
+    if (net->listener >= 0) {
+        stop_accept(net);
+        (void)shutdown(net->listener, SHUT_RDWR);
+        (void)close(net->listener);
+        net->listener = -1;
+    }
+    for (uint32_t i = 0; i < net->conns_made; i++)
+        conn_stop(net, net->conns[i]);
+}
+
+void *net_main(void *arg)
+{
+    struct net *net = arg;
+    char name[16];
+    snprintf(name, sizeof name, "net-%u", net->index);
+    (void)pthread_setname_np(pthread_self(), name);
+    /* liburing 2.3 declares io_uring_enable_rings() but does not export it. */
+    MUST(syscall(SYS_io_uring_register, net->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) ==
+             0,
+         "a ring that cannot be enabled");
+    net->now = now_read();
+    arm_event(net);
+    int64_t stop_at_mono_ms = 0;
+    for (;;) {
+        arm_accept(net);
+        port_flush(net->port);
+        wait_for_work(net);
+        net->now = now_read();
+        complete_all(net);
+        take_replies(net);
+        deadline_expire(net);
+        conn_reap(net);
+        if (!atomic_load_explicit(&net->server->stopping, memory_order_acquire))
+            continue;
+        if (stop_at_mono_ms == 0)
+            stop_at_mono_ms = net->now.mono_ms + STOP_MS;
+        stop_all(net);
+        conn_reap(net);
+        if (net->open_count == 0 || net->now.mono_ms >= stop_at_mono_ms)
+            return NULL;
+    }
+}

@@ -1,0 +1,151 @@
+/*
+ * net.h: what a net thread owns: its ring, its listener, its connections. For net/ only.
+ *
+ * Thread: every struct net and all its connections belong to one thread, net-N; nothing here is
+ * shared but the server's options (read-only), `stopping`, and the eventfd that engine threads
+ * write to.
+ *
+ * A connection's way:  recv -> http_parser_feed -> route_request -> answer at once, or a command to
+ * the engine and, when its reply is durable, render_reply -> send -> the next request. One request
+ * of a connection is in work at a time; what arrives meanwhile waits in `pending`, bounded. At most
+ * one recv and one send per socket are in flight. user_data is operation, generation and slot, so
+ * that a late completion for a reused slot is recognised.
+ */
+#ifndef FLASHD_NET_NET_H
+#define FLASHD_NET_NET_H
+
+#include <liburing.h>
+#include <pthread.h>
+
+#include "engine/engine.h"
+#include "engine/text.h"
+#include "net/http.h"
+#include "net/server.h"
+
+enum {
+    SQ_ENTRIES = 1024,
+    CQ_ENTRIES = 4 * SQ_ENTRIES,
+    RECV_BUFFERS = 512,
+    RECV_BUFFER_BYTES = 2048,
+    PENDING_BYTES_MAX = 65536, /* of one connection, while its request is in work */
+    BUFFER_GROUP = 0,
+
+    HEAD_TIMEOUT_MS = 5000,
+    BODY_TIMEOUT_MS = 5000,
+    IDLE_TIMEOUT_MS = 75000,
+    SEND_TIMEOUT_MS = 10000,  /* without progress */
+    LINGER_TIMEOUT_MS = 1000, /* after an error: so that the answer is not lost to a reset */
+    ACCEPT_RETRY_MS = 100,
+    STOP_MS = 3000,
+};
+
+/* Why a connection has a deadline; one list each, in order of expiry since each has one length. */
+enum deadline {
+    DEADLINE_NONE,
+    DEADLINE_HEAD,
+    DEADLINE_BODY,
+    DEADLINE_IDLE,
+    DEADLINE_SEND,
+    DEADLINE_LINGER,
+    DEADLINE_COUNT
+};
+
+struct conn {
+    int fd; /* -1: slot is free */
+    uint32_t slot, generation;
+    struct http_parser *parser;
+    /* deadline list */
+    struct conn *older, *newer;
+    int64_t deadline_mono_ms;
+    enum deadline deadline;
+    /* in flight */
+    bool recv_armed, recv_cancelled, sending;
+    bool in_work;     /* a command of this connection is with the engine */
+    bool closing;     /* shut down; the slot is free when nothing is in flight */
+    bool close_after; /* close once `out` is sent */
+    bool lingering;   /* answer sent, reading until the peer is done */
+    bool peer_done;   /* the peer has sent all it will */
+    /* of the request in work */
+    bool head_only, admin;
+    /* bytes */
+    char *pending, *out;
+    uint32_t pending_bytes, out_bytes, out_sent, out_room;
+};
+
+struct server {
+    struct engine *engine;
+    struct server_options options;
+    uint16_t port;
+    uint32_t connections_max;
+    struct net *nets;
+    _Atomic bool stopping; /* main sets */
+};
+
+struct deadline_list {
+    struct conn *oldest, *newest;
+};
+
+struct net {
+    struct server *server;
+    struct engine *engine;
+    struct port *port;
+    uint32_t index;
+    pthread_t thread;
+    struct io_uring ring;
+    struct io_uring_buf_ring *buffers;
+    char *buffer_memory;
+    int listener, event_fd;
+    uint64_t event_value;
+    bool accept_armed, accept_cancelled;
+    int64_t accept_retry_mono_ms;
+    /* slots: a stable array of pointers, grown by doubling; free ones form a stack */
+    struct conn **conns;
+    uint32_t conns_room, conns_made, open_count, open_max;
+    uint32_t *free_slots, free_count;
+    struct conn *closing; /* linked by `newer`: waiting for their last completions */
+    struct deadline_list deadlines[DEADLINE_COUNT];
+    struct now now;
+    int64_t date_second;
+    char date[32]; /* IMF-fixdate of date_second */
+};
+
+enum operation { OP_ACCEPT, OP_RECV, OP_SEND, OP_EVENT, OP_CANCEL };
+
+static inline uint64_t user_data(enum operation op, uint32_t generation, uint32_t slot)
+{
+    return (uint64_t)op << 56 | (uint64_t)(generation & 0xffffff) << 32 | slot;
+}
+
+/* A submission entry, always: submits what is queued when the queue is full. */
+struct io_uring_sqe *net_sqe(struct net *net);
+
+/* --- loop.c --- */
+void *net_main(void *arg);
+bool net_ring_open(struct net *net, char *error, size_t error_bytes);
+void net_ring_close(struct net *net);
+
+/* --- conn.c --- */
+void conn_open(struct net *net, int fd);
+void conn_received(struct net *net, struct conn *conn, const struct io_uring_cqe *cqe);
+void conn_sent(struct net *net, struct conn *conn, int result);
+void conn_expired(struct net *net, struct conn *conn);
+void conn_close(struct net *net, struct conn *conn);
+/* Once a round, after the completions: frees closed connections that have nothing in flight. */
+void conn_reap(struct net *net);
+/* Puts bytes into the answer; false when out of memory (the connection is closed then). */
+bool conn_write(struct net *net, struct conn *conn, const char *bytes, size_t len);
+/* The answer is whole: send it, then go on with what is pending. */
+void conn_answered(struct net *net, struct conn *conn);
+/* The connection of a reply, or NULL when it has gone. */
+struct conn *conn_of_context(struct net *net, uint64_t context);
+uint64_t conn_context(const struct conn *conn);
+/* Server is stopping: closes the connection unless a request of it is in work. */
+void conn_stop(struct net *net, struct conn *conn);
+
+/* --- deadline.c --- */
+void deadline_set(struct net *net, struct conn *conn, enum deadline deadline);
+/* How long until the next deadline, -1 for none. */
+int64_t deadline_next_ms(const struct net *net);
+void deadline_expire(struct net *net);
+
+#endif

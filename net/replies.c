@@ -1,0 +1,159 @@
+/*
+ * replies.c: see replies.h; field names are those of contract.md.
+ *
+ * Thread: the net thread of the connection. In: committed state. Out: JSON, through answer.h.
+ */
+#include "net/replies.h"
+
+#include "net/answer.h"
+
+static void pair_text(struct text *out, const char *key, const char *value)
+{
+    text_pair_string(out, key, value, strlen(value));
+}
+
+static void pair_order_id(struct text *out, const struct engine *engine, const struct order *order)
+{
+    char id[ID_CHARS];
+    engine_order_id(engine, order, id);
+    text_pair_string(out, "transactionId", id, sizeof id);
+}
+
+void put_sale(struct text *out, const struct sale *sale)
+{
+    const struct books view = view_sale(sale);
+    text_str(out, "{");
+    text_pair_string(out, "id", sale->id, ID_CHARS);
+    pair_text(out, "name", sale->terms.name);
+    pair_text(out, "state", sale_state_name((enum sale_state)view.state));
+    text_pair_number(out, "productQty", view.product_qty);
+    text_pair_number(out, "remainingQty", view.product_qty - view.sold);
+    text_pair_number(out, "available", view.available);
+    text_pair_number(out, "held", view.held);
+    text_pair_number(out, "sold", view.sold);
+    text_pair_number(out, "waiting", view.waiting);
+    text_pair_number(out, "maxPerBuyer", sale->terms.max_per_buyer);
+    text_pair_number(out, "waitlistMax", sale->terms.waitlist_max);
+    text_pair_number(out, "holdMs", sale->terms.hold_ms);
+    text_pair_time(out, "startsAt", sale->terms.starts_at_ms);
+    text_pair_time(out, "endsAt", sale->terms.ends_at_ms);
+    text_pair_number(out, "seq", view.seq);
+    text_str(out, "}");
+}
+
+static void pair_time_of(struct text *out, const char *key, const _Atomic int64_t *wall_ms)
+{
+    text_pair_time(out, key, atomic_load_explicit(wall_ms, memory_order_relaxed));
+}
+
+void put_order(struct text *out, const struct engine *engine, const struct order *order)
+{
+    const struct sale *sale = engine_sale_at(engine, order->sale);
+    uint64_t committed = atomic_load_explicit(&order->committed, memory_order_acquire);
+    enum order_state state = order_committed_state(committed);
+    text_str(out, "{");
+    pair_order_id(out, engine, order);
+    text_pair_string(out, "saleId", sale->id, ID_CHARS);
+    text_pair_string(out, "buyerName", order->name, order->name_bytes);
+    text_pair_number(out, "quantity", order->quantity);
+    pair_text(out, "state", order_state_name(state));
+    if (state == ORDER_PAYMENT)
+        pair_time_of(out, "expiresAt", &order->expires_at_ms);
+    uint32_t position = state == ORDER_WAITING ? view_position(sale, order) : 0;
+    if (position > 0)
+        text_pair_number(out, "position", position);
+    pair_time_of(out, "updatedAt", &order->changed_at_ms);
+    text_pair_number(out, "seq", order_committed_seq(committed));
+    text_str(out, "}");
+}
+
+void put_buyer(struct text *out, const struct engine *engine, const struct order *order,
+               bool with_name, bool with_id)
+{
+    text_str(out, "{");
+    if (with_name)
+        text_pair_string(out, "buyerName", order->name, order->name_bytes);
+    text_pair_number(out, "quantity", order->quantity);
+    if (with_id)
+        pair_order_id(out, engine, order);
+    pair_time_of(out, "paidAt", &order->changed_at_ms);
+    text_str(out, "}");
+}
+
+/* ---- replies ---- */
+
+/* As it was decided, whatever has become of the order since. */
+static void answer_bought(struct net *net, struct conn *conn, const struct reply *reply)
+{
+    char buffer[ORDER_JSON_BYTES_MAX];
+    struct text out = text_in(buffer, sizeof buffer);
+    const struct order *order = reply->order;
+    text_str(&out, "{");
+    pair_order_id(&out, net->engine, order);
+    text_pair_string(&out, "saleId", reply->sale->id, ID_CHARS);
+    text_pair_string(&out, "buyerName", order->name, order->name_bytes);
+    text_pair_number(&out, "quantity", order->quantity);
+    pair_text(&out, "state", order_state_name((enum order_state)reply->state));
+    if (reply->state == ORDER_PAYMENT)
+        pair_time_of(&out, "expiresAt", &order->expires_at_ms);
+    else
+        text_pair_number(&out, "position", order->position);
+    text_pair_number(&out, "seq", reply->seq);
+    text_str(&out, "}");
+    answer_json(net, conn, 201, &out);
+}
+
+static void answer_success(struct net *net, struct conn *conn, const struct reply *reply)
+{
+    char buffer[64];
+    struct text out = text_in(buffer, sizeof buffer);
+    text_str(&out, "{\"success\":true");
+    text_pair_number(&out, "seq", reply->seq);
+    text_str(&out, "}");
+    answer_json(net, conn, 200, &out);
+}
+
+static void answer_sale(struct net *net, struct conn *conn, const struct reply *reply)
+{
+    char buffer[SALE_JSON_BYTES_MAX];
+    struct text out = text_in(buffer, sizeof buffer);
+    put_sale(&out, reply->sale);
+    answer_json(net, conn, reply->outcome == OUTCOME_CREATED ? 201 : 200, &out);
+}
+
+/* A refusal that is about an order says in which state that order is, never its id. */
+static void answer_refused(struct net *net, struct conn *conn, const struct reply *reply)
+{
+    char buffer[64];
+    struct text extra = text_in(buffer, sizeof buffer);
+    if (reply->state != ORDER_NONE)
+        pair_text(&extra, "state", order_state_name((enum order_state)reply->state));
+    text_bytes(&extra, "", 1);
+    answer_outcome(net, conn, (enum outcome)reply->outcome, buffer);
+}
+
+void render_reply(struct net *net, struct conn *conn, const struct reply *reply)
+{
+    bool good = reply->outcome == OUTCOME_DONE || reply->outcome == OUTCOME_CREATED;
+    if (!good) {
+        answer_refused(net, conn, reply);
+        return;
+    }
+    switch ((enum command_kind)reply->kind) {
+    case COMMAND_BUY:
+        answer_bought(net, conn, reply);
+        return;
+    case COMMAND_PAY:
+    case COMMAND_CANCEL:
+        answer_success(net, conn, reply);
+        return;
+    case COMMAND_ELIGIBLE: {
+        char yes[] = "{\"eligible\":true}";
+        const struct text out = {.start = yes, .len = sizeof yes - 1};
+        answer_json(net, conn, 200, &out);
+        return;
+    }
+    default:
+        answer_sale(net, conn, reply);
+    }
+}

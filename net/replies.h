@@ -1,0 +1,20 @@
+/*
+ * replies.h: sales, orders and the engine's replies as JSON.
+ *
+ * Thread: the net thread of the connection. What is shown is committed (view.h).
+ */
+#ifndef FLASHD_NET_REPLIES_H
+#define FLASHD_NET_REPLIES_H
+
+#include "net/net.h"
+
+enum { SALE_JSON_BYTES_MAX = 1536, ORDER_JSON_BYTES_MAX = 1024, BUYER_JSON_BYTES_MAX = 640 };
+
+void put_sale(struct text *out, const struct sale *sale);
+void put_order(struct text *out, const struct engine *engine, const struct order *order);
+void put_buyer(struct text *out, const struct engine *engine, const struct order *order,
+               bool with_name, bool with_id);
+/* Answers the request in work of `conn` with what the engine decided. */
+void render_reply(struct net *net, struct conn *conn, const struct reply *reply);
+
+#endif

@@ -1,0 +1,141 @@
+/*
+ * routes.c: the route table, path matching and the role check (see routes.h).
+ *
+ * Order of refusals: unknown path 404, known path with another method 405, token 401 or 403, then
+ * the handler's own. Paths stand under /api/v1; those marked bare are served without it too.
+ *
+ * Thread: the net thread of the connection.
+ */
+#include "net/routes.h"
+
+#include "net/answer.h"
+#include "net/handlers.h"
+
+enum access { OPEN_TO_ALL, ADMINS_ONLY };
+
+struct route {
+    const char *path; /* "{}" stands for one segment, an id */
+    bool bare;        /* also without the prefix */
+    enum http_method method;
+    enum access access;
+    handler *handler;
+};
+
+static const struct route routes[] = {
+    {"/buy", true, HTTP_POST_, OPEN_TO_ALL, handle_buy},
+    {"/paid", true, HTTP_POST_, OPEN_TO_ALL, handle_paid},
+    {"/pay", true, HTTP_POST_, OPEN_TO_ALL, handle_pay},
+    {"/cancel", true, HTTP_POST_, OPEN_TO_ALL, handle_cancel},
+    {"/transactions/{}", true, HTTP_GET_, OPEN_TO_ALL, handle_get_order},
+    {"/sales/{}", true, HTTP_GET_, OPEN_TO_ALL, handle_get_sale},
+    {"/sales", true, HTTP_GET_, OPEN_TO_ALL, handle_list_sales},
+    {"/sales/{}/buyers", true, HTTP_GET_, OPEN_TO_ALL, handle_buyers},
+    {"/sales/{}/eligible", true, HTTP_POST_, OPEN_TO_ALL, handle_eligible},
+    {"/sales", false, HTTP_POST_, ADMINS_ONLY, handle_create_sale},
+    {"/sales/{}/pause", false, HTTP_POST_, ADMINS_ONLY, handle_pause},
+    {"/sales/{}/resume", false, HTTP_POST_, ADMINS_ONLY, handle_resume},
+    {"/sales/{}/end", false, HTTP_POST_, ADMINS_ONLY, handle_end},
+    /* Probes of orchestrators are usually configured without a prefix. */
+    {"/health/live", true, HTTP_GET_, OPEN_TO_ALL, handle_live},
+    {"/health/ready", true, HTTP_GET_, OPEN_TO_ALL, handle_ready},
+};
+enum { ROUTE_COUNT = sizeof routes / sizeof *routes };
+
+static const char prefix[] = "/api/v1";
+
+/* Whether path fits the pattern; *id becomes the segment of "{}". */
+static bool fits(const char *pattern, struct slice path, struct slice *id)
+{
+    size_t at = 0;
+    for (; *pattern != '\0'; pattern++) {
+        if (pattern[0] == '{') {
+            size_t start = at;
+            while (at < path.len && path.data[at] != '/')
+                at++;
+            if (at == start)
+                return false;
+            *id = (struct slice){path.data + start, at - start};
+            pattern++; /* '}' */
+        } else if (at == path.len || path.data[at++] != *pattern) {
+            return false;
+        }
+    }
+    return at == path.len;
+}
+
+static bool strip_prefix(struct slice *path)
+{
+    size_t len = sizeof prefix - 1;
+    if (path->len <= len || memcmp(path->data, prefix, len) != 0 || path->data[len] != '/')
+        return false;
+    *path = (struct slice){path->data + len, path->len - len};
+    return true;
+}
+
+static bool takes(const struct route *route, enum http_method method)
+{
+    return route->method == method || (route->method == HTTP_GET_ && method == HTTP_HEAD_);
+}
+
+/* Methods of every route that fits, such as "GET, HEAD, POST". */
+static const char *allowed_methods(bool get, bool post)
+{
+    return get && post ? "GET, HEAD, POST" : get ? "GET, HEAD" : "POST";
+}
+
+static const struct route *find(struct slice path, enum http_method method, struct slice *id,
+                                const char **allow)
+{
+    bool prefixed = strip_prefix(&path), get = false, post = false;
+    for (int i = 0; i < ROUTE_COUNT; i++) {
+        const struct route *route = &routes[i];
+        if ((!prefixed && !route->bare) || !fits(route->path, path, id))
+            continue;
+        if (takes(route, method))
+            return route;
+        get = get || route->method == HTTP_GET_;
+        post = post || route->method == HTTP_POST_;
+    }
+    *allow = get || post ? allowed_methods(get, post) : NULL;
+    return NULL;
+}
+
+static enum token_verdict identify(struct call *call, struct identity *identity)
+{
+    struct slice token = token_of_request(call->request);
+    if (token.data == NULL)
+        return TOKEN_ABSENT;
+    enum token_verdict verdict =
+        token_verify(call->net->server->options.jwt_key, token, call->net->now.wall_ms, identity);
+    call->admin = verdict == TOKEN_OK && identity->role == ROLE_ADMIN;
+    return verdict;
+}
+
+/* An open path works without a token and with a bad one; a good one may show more. */
+static bool admit(struct call *call, const struct route *route)
+{
+    struct identity identity = {.role = ROLE_NONE};
+    enum token_verdict verdict = identify(call, &identity);
+    if (route->access == OPEN_TO_ALL || call->admin)
+        return true;
+    if (verdict == TOKEN_OK)
+        answer_problem(call->net, call->conn, 403, "forbidden", "this needs a token of role admin",
+                       NULL);
+    else
+        answer_problem(call->net, call->conn, 401, "unauthorized", token_verdict_text(verdict),
+                       NULL);
+    return false;
+}
+
+void route_request(struct net *net, struct conn *conn, const struct http_request *request)
+{
+    struct call call = {.net = net, .conn = conn, .request = request};
+    const char *allow = NULL;
+    const struct route *route = find(request->path, request->method, &call.id, &allow);
+    if (route == NULL && allow != NULL)
+        answer_wrong_method(net, conn, allow);
+    else if (route == NULL)
+        answer_problem(net, conn, 404, "not-found", "there is nothing at this path", NULL);
+    else if (admit(&call, route))
+        route->handler(&call);
+}

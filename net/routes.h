@@ -1,0 +1,24 @@
+/*
+ * routes.h: from a request to the handler that answers it: one table of paths, methods and roles.
+ *
+ * Thread: the net thread of the connection.
+ * In:     a complete request. Out: exactly one answer, at once or when the engine's reply is
+ * durable.
+ */
+#ifndef FLASHD_NET_ROUTES_H
+#define FLASHD_NET_ROUTES_H
+
+#include "net/net.h"
+
+/* A request on its way to its handler; lives for the call. */
+struct call {
+    struct net *net;
+    struct conn *conn;
+    const struct http_request *request;
+    struct slice id; /* the {id} of the path, if it has one */
+    bool admin;      /* a valid token of role admin came with it */
+};
+
+void route_request(struct net *net, struct conn *conn, const struct http_request *request);
+
+#endif

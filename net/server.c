@@ -1,0 +1,237 @@
+/*
+ * server.c: binds the listeners, starts and stops the net threads (see server.h).
+ *
+ * Each net thread has its own listener (SO_REUSEPORT), so the kernel spreads connections and no
+ * thread hands one to another. A first bind without SO_REUSEPORT finds out whether somebody else
+ * has the port.
+ *
+ * Thread: main.
+ */
+#include "net/server.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "engine/diag.h"
+#include "net/net.h"
+
+enum {
+    BACKLOG = 4096,
+    OTHER_DESCRIPTORS = 32, /* database, rings, eventfds, listeners, standard streams */
+};
+
+/* ---- addresses ---- */
+
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+static bool make_address(const char *host, uint16_t port, union address *address, socklen_t *bytes)
+{
+    memset(address, 0, sizeof *address);
+    if (inet_pton(AF_INET, host, &address->v4.sin_addr) == 1) {
+        address->v4.sin_family = AF_INET;
+        address->v4.sin_port = htons(port);
+        *bytes = sizeof address->v4;
+        return true;
+    }
+    if (inet_pton(AF_INET6, host, &address->v6.sin6_addr) == 1) {
+        address->v6.sin6_family = AF_INET6;
+        address->v6.sin6_port = htons(port);
+        *bytes = sizeof address->v6;
+        return true;
+    }
+    return false;
+}
+
+/* A bound socket, or -1 with errno. *port becomes the one that was given. */
+static int bind_socket(const char *host, uint16_t *port, bool shared)
+{
+    union address address;
+    socklen_t bytes;
+    const int on = 1;
+    if (!make_address(host, *port, &address, &bytes)) {
+        errno = EINVAL;
+        return -1;
+    }
+    int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (shared)
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on,
+                     sizeof on); /* accepted sockets inherit it */
+    if (bind(fd, &address.any, bytes) != 0 || getsockname(fd, &address.any, &bytes) != 0) {
+        int code = errno;
+        (void)close(fd);
+        errno = code;
+        return -1;
+    }
+    *port = ntohs(address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port);
+    return fd;
+}
+
+static bool probe_port(struct server *server, char *error, size_t error_bytes)
+{
+    uint16_t port = server->options.port;
+    int fd = bind_socket(server->options.host, &port, false);
+    bool free_port = fd >= 0 && (listen(fd, 1) == 0);
+    if (!free_port)
+        snprintf(error, error_bytes, "cannot listen on %s:%u: %s", server->options.host,
+                 server->options.port, strerror(errno));
+    if (fd >= 0)
+        (void)close(fd);
+    server->port = port;
+    return free_port;
+}
+
+/* ---- opening ---- */
+
+static uint32_t connections_that_fit(uint32_t wanted)
+{
+    struct rlimit limit = {0};
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+        (void)getrlimit(RLIMIT_NOFILE, &limit);
+    }
+    uint64_t room = limit.rlim_cur > 2 * OTHER_DESCRIPTORS ? limit.rlim_cur - OTHER_DESCRIPTORS
+                                                           : OTHER_DESCRIPTORS;
+    uint64_t most = wanted != 0 && wanted < room ? wanted : room;
+    return most > 1000000 ? 1000000 : (uint32_t)most;
+}
+
+static bool open_net(struct server *server, uint32_t index, char *error, size_t error_bytes)
+{
+    struct net *net = &server->nets[index];
+    uint16_t port = server->port;
+    net->server = server;
+    net->engine = server->engine;
+    net->port = &server->engine->ports[index];
+    net->index = index;
+    net->open_max = server->connections_max / server->options.net_threads;
+    net->open_max = net->open_max > 0 ? net->open_max : 1;
+    net->listener = bind_socket(server->options.host, &port, true);
+    if (net->listener < 0 || listen(net->listener, BACKLOG) != 0) {
+        snprintf(error, error_bytes, "cannot listen on %s:%u: %s", server->options.host,
+                 server->port, strerror(errno));
+        return false;
+    }
+    net->event_fd = eventfd(0, EFD_CLOEXEC);
+    if (net->event_fd < 0) {
+        snprintf(error, error_bytes, "cannot make an eventfd: %s", strerror(errno));
+        return false;
+    }
+    return net_ring_open(net, error, error_bytes);
+}
+
+struct server *server_open(const struct server_options *options, struct engine *engine, char *error,
+                           size_t error_bytes)
+{
+    struct server *server = calloc(1, sizeof *server);
+    struct net *nets = calloc(options->net_threads, sizeof *nets);
+    if (server == NULL || nets == NULL) {
+        free(server);
+        free(nets);
+        snprintf(error, error_bytes, "out of memory");
+        return NULL;
+    }
+    for (uint32_t i = 0; i < options->net_threads; i++)
+        nets[i].listener = nets[i].event_fd = nets[i].ring.ring_fd = -1;
+    server->options = *options;
+    server->engine = engine;
+    server->nets = nets;
+    server->connections_max = connections_that_fit(options->max_connections);
+    bool ok = probe_port(server, error, error_bytes);
+    for (uint32_t i = 0; ok && i < options->net_threads; i++)
+        ok = open_net(server, i, error, error_bytes);
+    if (ok)
+        return server;
+    server_close(server);
+    return NULL;
+}
+
+uint16_t server_port(const struct server *server)
+{
+    return server->port;
+}
+
+uint32_t server_connections_max(const struct server *server)
+{
+    return server->connections_max;
+}
+
+/* ---- running ---- */
+
+static void wake_net(void *arg)
+{
+    const struct net *net = arg;
+    const uint64_t one = 1;
+    /* Fails only when the counter is full, and then the thread is being woken anyway. */
+    ssize_t written = write(net->event_fd, &one, sizeof one);
+    (void)written;
+}
+
+bool server_start(struct server *server)
+{
+    for (uint32_t i = 0; i < server->options.net_threads; i++) {
+        struct net *net = &server->nets[i];
+        net->port->wake = wake_net;
+        net->port->wake_arg = net;
+        if (pthread_create(&net->thread, NULL, net_main, net) != 0)
+            return false;
+    }
+    return true;
+}
+
+void server_stop(struct server *server)
+{
+    atomic_store_explicit(&server->stopping, true, memory_order_release);
+    for (uint32_t i = 0; i < server->options.net_threads; i++)
+        wake_net(&server->nets[i]);
+    for (uint32_t i = 0; i < server->options.net_threads; i++)
+        (void)pthread_join(server->nets[i].thread, NULL);
+}
+
+static void close_net(struct net *net)
+{
+    if (net->ring.ring_fd >= 0)
+        net_ring_close(net);
+    for (uint32_t i = 0; i < net->conns_made; i++) {
+        struct conn *conn = net->conns[i];
+        if (conn->fd >= 0)
+            (void)close(conn->fd);
+        http_parser_free(conn->parser);
+        free(conn->pending);
+        free(conn->out);
+        free(conn);
+    }
+    free(net->conns);
+    free(net->free_slots);
+    if (net->listener >= 0)
+        (void)close(net->listener);
+    if (net->event_fd >= 0)
+        (void)close(net->event_fd);
+}
+
+void server_close(struct server *server)
+{
+    if (server == NULL)
+        return;
+    for (uint32_t i = 0; i < server->options.net_threads; i++)
+        close_net(&server->nets[i]);
+    free(server->nets);
+    free(server);
+}

@@ -1,0 +1,42 @@
+/*
+ * server.h: the HTTP side of flashd as main sees it.
+ *
+ * Usage, main:  server_open (binds, probes io_uring) -> engine_start -> server_start (threads
+ * net-N) … server_stop (answers what is in flight, at most STOP_MS) -> engine_stop -> server_close
+ *
+ * Thread: main for all of these.
+ * Fails:  server_open() with one line that names what is missing; afterwards only per connection.
+ */
+#ifndef FLASHD_NET_SERVER_H
+#define FLASHD_NET_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "net/token.h"
+
+struct engine;
+struct server;
+
+struct server_options {
+    const char *host; /* numeric address */
+    uint16_t port;    /* 0: any free one */
+    uint32_t net_threads;
+    uint32_t max_connections;                      /* 0: as many as descriptors allow */
+    const struct token_key *jwt_key, *payment_key; /* borrowed until server_close() */
+    bool buyer_names_shown;
+};
+
+/* NULL and a line in error (no newline) on failure. The engine has one port a net thread; borrowed.
+ */
+struct server *server_open(const struct server_options *options, struct engine *engine, char *error,
+                           size_t error_bytes);
+uint16_t server_port(const struct server *server);
+/* How many connections fit, all net threads together. */
+uint32_t server_connections_max(const struct server *server);
+bool server_start(struct server *server);
+void server_stop(struct server *server);
+void server_close(struct server *server);
+
+#endif

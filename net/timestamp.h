@@ -1,0 +1,20 @@
+/*
+ * timestamp.h: ISO 8601 times in requests (RFC 3339 profile) as wall-clock ms.
+ *
+ * Thread: any; pure.
+ */
+#ifndef FLASHD_NET_TIMESTAMP_H
+#define FLASHD_NET_TIMESTAMP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TIMESTAMP_MS_MAX INT64_C(253402300799999) /* end of the year 9999 */
+
+/* "2026-01-02T03:04:05Z", with an optional fraction of seconds (cut to ms) and "Z" or "+hh:mm".
+ * False for anything else, dates that do not exist, and times before 1970. A leap second counts as
+ * the next. */
+bool timestamp_parse(const char *text, size_t len, int64_t *wall_ms);
+
+#endif
