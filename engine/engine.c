@@ -75,6 +75,14 @@ static void name_thread(const char *name, uint32_t index)
     (void)pthread_setname_np(pthread_self(), full);
 }
 
+/* Woken, but not in place of who woke it: the thread runs when the core is free, and finds more to do at
+ * once. Bigger batches, fewer switches; an idle core runs it at once. Fails only where sched is restricted. */
+static void prefer_batches(void)
+{
+    const struct sched_param none = {0};
+    (void)sched_setscheduler(0, SCHED_BATCH, &none);
+}
+
 static bool must_stop(const _Atomic bool *flag)
 {
     return atomic_load_explicit(flag, memory_order_acquire);
@@ -84,6 +92,7 @@ static void *worker_main(void *arg)
 {
     struct worker *w = arg;
     name_thread("worker", w->index);
+    prefer_batches();
     for (;;) {
         uint32_t seen = wake_seen(&w->wake);
         bool stop =
@@ -102,6 +111,7 @@ static void *clock_main(void *arg)
 {
     struct engine *e = arg;
     (void)pthread_setname_np(pthread_self(), "clock");
+    prefer_batches();
     for (;;) {
         uint32_t seen = wake_seen(&e->clock.wake);
         bool stop = must_stop(&e->stopping);
@@ -120,9 +130,11 @@ static void *journal_main(void *arg)
 {
     struct engine *e = arg;
     (void)pthread_setname_np(pthread_self(), "writer");
+    prefer_batches();
     for (;;) {
         uint32_t seen = wake_seen(&e->log.news);
         bool stop = must_stop(&e->journal_stopping);
+        (void)sched_yield();
         enum journal_result result = journal_round(&e->journal);
         if (result == JOURNAL_FAILED) {
             /* The outcome of the commit is unknown: nothing may be answered any more. */

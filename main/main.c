@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -253,6 +254,10 @@ int main(int argc, char **argv)
 {
     static const char *const commands[] = {"serve", "demo", "config", "token"};
     static struct process process; /* too large for a stack */
+    /* Threads' heaps grow and shrink in large steps: fewer system calls under load. */
+    (void)mallopt(M_TOP_PAD, 1 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 8 << 20);
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     if (sodium_init() < 0)
         return complain("libsodium does not start");
     for (int i = 1; i < argc; i++)

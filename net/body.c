@@ -1,5 +1,6 @@
 /*
- * body.c: see body.h. jansson parses (strict JSON, valid UTF-8, no duplicate members, no NUL).
+ * body.c: see body.h. flat.c takes the usual body, jansson every other (strict JSON, valid UTF-8, no
+ * duplicate members, no NUL).
  *
  * Thread: the net thread of the connection. Fails: by an answer that names the field.
  */
@@ -23,15 +24,21 @@ static bool is_json_type(struct slice type)
 
 bool body_open(struct body *body, const struct call *call)
 {
-    *body = (struct body){.call = call};
+    body->call = call;
+    body->root = NULL;
+    body->wrong[0] = '\0';
     if (!is_json_type(call->request->content_type)) {
         answer_problem(call->net, call->conn, 415, "unsupported-media-type",
                        "the body must be JSON, with Content-Type: application/json", NULL);
         return false;
     }
+    struct slice text = call->request->body;
+    if (text.data == NULL)
+        text = (struct slice){"", 0};
+    if (flat_parse(&body->flat, text))
+        return true;
     json_error_t error;
-    body->root = json_loadb(call->request->body.data != NULL ? call->request->body.data : "",
-                            call->request->body.len, JSON_REJECT_DUPLICATES, &error);
+    body->root = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &error);
     if (body->root != NULL && json_is_object(body->root))
         return true;
     char detail[256];
@@ -63,15 +70,42 @@ void body_wrong(struct body *body, const char *field, const char *must)
         snprintf(body->wrong, sizeof body->wrong, "%s %s", field, must);
 }
 
-/* The member, or NULL after noting that a required one is missing. null counts as missing. */
-static json_t *member(struct body *body, const char *field, enum presence presence)
+/* A member's value, whichever parser found it. */
+struct value {
+    enum { VALUE_ABSENT, VALUE_STRING, VALUE_INTEGER, VALUE_OTHER } type;
+    struct slice string;
+    int64_t integer;
+};
+
+static struct value flat_value(const struct flat_field *field)
 {
-    json_t *value = json_object_get(body->root, field);
-    if (value != NULL && !json_is_null(value))
-        return value;
-    if (presence == REQUIRED)
+    if (field == NULL)
+        return (struct value){.type = VALUE_ABSENT};
+    return (struct value){.type = field->string.data != NULL ? VALUE_STRING : VALUE_INTEGER,
+                          .string = field->string,
+                          .integer = field->integer};
+}
+
+static struct value tree_value(const json_t *member)
+{
+    if (member == NULL || json_is_null(member))
+        return (struct value){.type = VALUE_ABSENT};
+    if (json_is_string(member))
+        return (struct value){.type = VALUE_STRING,
+                              .string = {json_string_value(member), json_string_length(member)}};
+    if (json_is_integer(member))
+        return (struct value){.type = VALUE_INTEGER, .integer = json_integer_value(member)};
+    return (struct value){.type = VALUE_OTHER};
+}
+
+/* The member; notes that a required one is missing. null counts as missing. */
+static struct value value_of(struct body *body, const char *field, enum presence presence)
+{
+    struct value value = body->root != NULL ? tree_value(json_object_get(body->root, field))
+                                            : flat_value(flat_find(&body->flat, field));
+    if (value.type == VALUE_ABSENT && presence == REQUIRED)
         body_wrong(body, field, "is required");
-    return NULL;
+    return value;
 }
 
 /* C0, DEL, and C1 (U+0080 to U+009F, in UTF-8 c2 80 to c2 9f). */
@@ -89,13 +123,13 @@ static bool has_control_characters(struct slice text)
 struct slice body_string(struct body *body, const char *field, size_t min, size_t max,
                          enum presence presence)
 {
-    json_t *value = member(body, field, presence);
-    if (value == NULL)
+    struct value value = value_of(body, field, presence);
+    if (value.type == VALUE_ABSENT)
         return (struct slice){NULL, 0};
+    if (value.type == VALUE_STRING && value.string.len >= min && value.string.len <= max &&
+        !has_control_characters(value.string))
+        return value.string;
     char must[96];
-    struct slice text = {json_string_value(value), json_string_length(value)};
-    if (text.data != NULL && text.len >= min && text.len <= max && !has_control_characters(text))
-        return text;
     snprintf(must, sizeof must, "must be a string of %zu to %zu bytes without control characters",
              min, max);
     body_wrong(body, field, must);
@@ -105,12 +139,11 @@ struct slice body_string(struct body *body, const char *field, size_t min, size_
 int64_t body_integer(struct body *body, const char *field, int64_t min, int64_t max,
                      enum presence presence, int64_t fallback)
 {
-    json_t *value = member(body, field, presence);
-    if (value == NULL)
+    struct value value = value_of(body, field, presence);
+    if (value.type == VALUE_ABSENT)
         return fallback;
-    if (json_is_integer(value) && json_integer_value(value) >= min &&
-        json_integer_value(value) <= max)
-        return json_integer_value(value);
+    if (value.type == VALUE_INTEGER && value.integer >= min && value.integer <= max)
+        return value.integer;
     char must[96];
     snprintf(must, sizeof must, "must be an integer from %lld to %lld", (long long)min,
              (long long)max);
@@ -120,14 +153,14 @@ int64_t body_integer(struct body *body, const char *field, int64_t min, int64_t 
 
 int64_t body_time(struct body *body, const char *field)
 {
-    json_t *value = member(body, field, REQUIRED);
-    int64_t wall_ms = 0;
-    if (value == NULL)
+    struct value value = value_of(body, field, REQUIRED);
+    int64_t wall_ms = -1;
+    if (value.type == VALUE_ABSENT)
         return 0;
-    if (json_is_integer(value))
-        wall_ms = json_integer_value(value);
-    else if (!json_is_string(value) ||
-             !timestamp_parse(json_string_value(value), json_string_length(value), &wall_ms))
+    if (value.type == VALUE_INTEGER)
+        wall_ms = value.integer;
+    else if (value.type == VALUE_STRING &&
+             !timestamp_parse(value.string.data, value.string.len, &wall_ms))
         wall_ms = -1;
     if (wall_ms < 0 || wall_ms > TIMESTAMP_MS_MAX)
         body_wrong(body, field, "must be a time: ISO 8601 with a zone, or epoch milliseconds");

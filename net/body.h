@@ -15,11 +15,13 @@
 
 #include <jansson.h>
 
+#include "net/flat.h"
 #include "net/routes.h"
 
 struct body {
     const struct call *call;
-    json_t *root;
+    struct flat flat; /* the fields, when the body is a flat object … */
+    json_t *root;     /* … else jansson's tree of it; NULL for a flat one */
     char wrong[160]; /* which field, and what it must be; empty while all is well */
 };
 

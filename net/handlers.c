@@ -101,6 +101,25 @@ static void check_id(struct body *body, const char *field, struct slice id)
         body_wrong(body, field, "must be an id: 24 lower-case hex digits");
 }
 
+/* What the committed state refuses needs no worker: it refuses the stampede after the last unit. */
+static enum outcome refused_by_view(const struct sale *sale)
+{
+    const struct books view = view_sale(sale);
+    if (view.state != SALE_ACTIVE)
+        return OUTCOME_SALE_NOT_ACTIVE;
+    return view.sold == view.product_qty ? OUTCOME_SOLD_OUT : OUTCOME_DONE;
+}
+
+static void buy_from(const struct call *call, struct sale *sale, struct slice name,
+                     uint32_t quantity)
+{
+    enum outcome refused = refused_by_view(sale);
+    if (refused == OUTCOME_DONE)
+        send_for_buyer(call, COMMAND_BUY, sale, name, quantity);
+    else
+        answer_outcome(call->net, call->conn, refused, NULL);
+}
+
 void handle_buy(const struct call *call)
 {
     struct body body;
@@ -114,7 +133,7 @@ void handle_buy(const struct call *call)
         return;
     struct sale *sale = sale_to_buy_from(call, id);
     if (sale != NULL)
-        send_for_buyer(call, COMMAND_BUY, sale, name, (uint32_t)quantity);
+        buy_from(call, sale, name, (uint32_t)quantity);
     body_close(&body);
 }
 
