@@ -68,13 +68,6 @@ void engine_free(struct engine *e)
 
 /* ---- threads ---- */
 
-static void name_thread(const char *name, uint32_t index)
-{
-    char full[16];
-    snprintf(full, sizeof full, "%s-%u", name, index);
-    (void)pthread_setname_np(pthread_self(), full);
-}
-
 /* Woken, but not in place of who woke it: the thread runs when the core is free, and finds more to do at
  * once. Bigger batches, fewer switches; an idle core runs it at once. Fails only where sched is restricted. */
 static void prefer_batches(void)
@@ -91,7 +84,9 @@ static bool must_stop(const _Atomic bool *flag)
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
-    name_thread("worker", w->index);
+    char name[16];
+    snprintf(name, sizeof name, "worker-%u", w->index);
+    (void)pthread_setname_np(pthread_self(), name);
     prefer_batches();
     for (;;) {
         uint32_t seen = wake_seen(&w->wake);
