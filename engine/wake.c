@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+static const int64_t FOREVER_MS = INT64_C(1000) * 3600 * 24 * 365;
+
 static int clock_now(const struct ck_ec_ops *ops, struct timespec *out)
 {
     (void)ops;
@@ -39,7 +41,6 @@ static const struct ck_ec_ops ops = {
     .wait32 = futex_wait,
     .wake32 = futex_wake,
     .busy_loop_iter = 1,
-    .initial_wait_ns = 1000000000,
 };
 static const struct ck_ec_mode many_wakers = {.ops = &ops, .single_producer = false};
 
@@ -58,14 +59,20 @@ void wake_up(struct wake *wake)
     ck_ec_inc(&wake->count, &many_wakers);
 }
 
+/* ck_ec sleeps in slices of growing length that overshoot the caller's deadline; here a slice is
+ * the whole wait. */
+static int sleep_until_deadline(const struct ck_ec_wait_state *state, struct timespec *slice_end)
+{
+    *slice_end = *(const struct timespec *)state->data;
+    return 0;
+}
+
 void wake_wait(struct wake *wake, uint32_t seen, int64_t timeout_ms)
 {
-    if (timeout_ms < 0) {
-        (void)ck_ec_wait(&wake->count, &many_wakers, seen, NULL);
-        return;
-    }
-    const struct timespec timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000000};
+    int64_t ms = timeout_ms < 0 ? FOREVER_MS : timeout_ms;
+    const struct timespec timeout = {ms / 1000, ms % 1000 * 1000000};
     struct timespec deadline;
     if (ck_ec_deadline(&deadline, &many_wakers, &timeout) == 0)
-        (void)ck_ec_wait(&wake->count, &many_wakers, seen, &deadline);
+        (void)ck_ec_wait_pred(&wake->count, &many_wakers, seen, sleep_until_deadline, &deadline,
+                              &deadline);
 }

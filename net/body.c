@@ -1,6 +1,6 @@
 /*
- * body.c: see body.h. flat.c takes the usual body, jansson every other (strict JSON, valid UTF-8, no
- * duplicate members, no NUL).
+ * body.c: see body.h. flat.c takes the usual body, jansson every other (strict JSON, valid UTF-8,
+ * no duplicate members, no NUL).
  *
  * Thread: the net thread of the connection. Fails: by an answer that names the field.
  */

@@ -22,7 +22,7 @@ struct body {
     const struct call *call;
     struct flat flat; /* the fields, when the body is a flat object … */
     json_t *root;     /* … else jansson's tree of it; NULL for a flat one */
-    char wrong[160]; /* which field, and what it must be; empty while all is well */
+    char wrong[160];  /* which field, and what it must be; empty while all is well */
 };
 
 bool body_open(struct body *body, const struct call *call);

@@ -1,11 +1,11 @@
 /*
- * flat.h: the JSON that clients nearly always send, without a parse tree: one flat object of plain strings
- * and integers.
+ * flat.h: the JSON that clients nearly always send, without a parse tree: one flat object of plain
+ * strings and integers.
  *
- * A profile of purchases showed a tenth of the net thread's time in jansson and its allocations. This
- * scanner takes what it can take without doubt and says "not flat" to everything else (escapes, non-ASCII,
- * nesting, true, null, fractions, repeated keys, and of course bad JSON), which then goes to jansson:
- * strictness and error messages stay in one place.
+ * A profile of purchases showed a tenth of the net thread's time in jansson and its allocations.
+ * This scanner takes what it can take without doubt and says "not flat" to everything else
+ * (escapes, non-ASCII, nesting, true, null, fractions, repeated keys, and of course bad JSON),
+ * which then goes to jansson: strictness and error messages stay in one place.
  *
  * Thread: any; pure. Slices point into the text.
  */

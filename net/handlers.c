@@ -401,6 +401,14 @@ void handle_live(const struct call *call)
     answer_status(call, "live");
 }
 
+/* There are no event streams in this version, so nobody is connected to one. */
+void handle_streams(const struct call *call)
+{
+    char none[] = "{\"connections\":0,\"users\":0,\"maxPerUser\":0}";
+    const struct text out = {.start = none, .len = sizeof none - 1};
+    answer_json(call->net, call->conn, 200, &out);
+}
+
 /* New orders are taken: not stopping, and room on the disk. */
 void handle_ready(const struct call *call)
 {

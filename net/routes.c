@@ -38,6 +38,7 @@ static const struct route routes[] = {
     /* Probes of orchestrators are usually configured without a prefix. */
     {"/health/live", true, HTTP_GET_, OPEN_TO_ALL, handle_live},
     {"/health/ready", true, HTTP_GET_, OPEN_TO_ALL, handle_ready},
+    {"/health/sse", true, HTTP_GET_, OPEN_TO_ALL, handle_streams},
 };
 enum { ROUTE_COUNT = sizeof routes / sizeof *routes };
 
