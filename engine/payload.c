@@ -25,7 +25,7 @@ static void put_order(struct text *out, const struct event *event, const struct 
     uint64_t seq = order->seq;
     id_write(id, seq, id_tag(hash, seq));
     enum order_state state = event_row((enum event_kind)event->kind)->state_after;
-    text_pair_string(out, "transactionId", id, sizeof id);
+    text_pair_plain(out, "transactionId", id, sizeof id);
     text_pair_string(out, "buyerName", order->name, order->name_bytes);
     text_pair_number(out, "quantity", order->quantity);
     if (state == ORDER_PAYMENT)
@@ -38,7 +38,7 @@ void payload_write(struct text *out, const struct event *event, const struct boo
                    keyed_hash *hash)
 {
     text_str(out, "{");
-    text_pair_string(out, "saleId", event->sale->id, ID_CHARS);
+    text_pair_plain(out, "saleId", event->sale->id, ID_CHARS);
     if (event->kind == EVENT_SALE_CREATED)
         put_terms(out, &event->sale->terms);
     if (event->order != NULL)

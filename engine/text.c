@@ -34,21 +34,40 @@ static void civil_from_days(int64_t days, int64_t *year, int64_t *month, int64_t
     *year = yoe + era * 400 + (*month <= 2);
 }
 
+/* The whole second as text, "2026-01-02T03:04:05"; neighbouring events share it. */
+struct second_text {
+    int64_t key; /* the second plus 1; 0: empty */
+    char text[TEXT_TIME_CHARS];
+};
+
+static void write_second(struct second_text *memo, int64_t second)
+{
+    int64_t year, month, day, of_day = second % 86400;
+    civil_from_days(second / 86400, &year, &month, &day);
+    memcpy(memo->text, "0000-00-00T00:00:00.000Z", TEXT_TIME_CHARS);
+    put_digits(memo->text, 4, year);
+    put_digits(memo->text + 5, 2, month);
+    put_digits(memo->text + 8, 2, day);
+    put_digits(memo->text + 11, 2, of_day / 3600);
+    put_digits(memo->text + 14, 2, of_day / 60 % 60);
+    put_digits(memo->text + 17, 2, of_day % 60);
+    memo->key = second + 1;
+}
+
 void text_time(struct text *text, int64_t wall_ms)
 {
-    static const int64_t day_ms = 86400000, last_ms = 253402300799999; /* end of year 9999 */
+    /* Several, since an event's payload shows its own time and its deadline in turns; a prime
+     * number, so that holds of whole minutes do not share an entry with now. */
+    static _Thread_local struct second_text memos[7];
+    static const int64_t last_ms = 253402300799999; /* end of year 9999 */
     int64_t ms = wall_ms < 0 ? 0 : wall_ms > last_ms ? last_ms : wall_ms;
-    int64_t year, month, day, of_day = ms % day_ms;
-    civil_from_days(ms / day_ms, &year, &month, &day);
-    char out[] = "0000-00-00T00:00:00.000Z";
-    put_digits(out, 4, year);
-    put_digits(out + 5, 2, month);
-    put_digits(out + 8, 2, day);
-    put_digits(out + 11, 2, of_day / 3600000);
-    put_digits(out + 14, 2, of_day / 60000 % 60);
-    put_digits(out + 17, 2, of_day / 1000 % 60);
-    put_digits(out + 20, 3, of_day % 1000);
-    text_bytes(text, out, TEXT_TIME_CHARS);
+    struct second_text *memo = &memos[ms / 1000 % 7];
+    if (memo->key != ms / 1000 + 1)
+        write_second(memo, ms / 1000);
+    char out[TEXT_TIME_CHARS];
+    memcpy(out, memo->text, sizeof out);
+    put_digits(out + 20, 3, ms % 1000);
+    text_bytes(text, out, sizeof out);
 }
 
 static bool is_plain(unsigned char c)
@@ -98,32 +117,4 @@ void text_json_string(struct text *text, const char *bytes, size_t len)
             i += put_special(text, bytes + i, len - i);
     }
     text_bytes(text, "\"", 1);
-}
-
-void text_key(struct text *text, const char *key)
-{
-    bool first = text->len > 0 && (text->start[text->len - 1] == '{');
-    text_str(text, first ? "\"" : ",\"");
-    text_str(text, key);
-    text_bytes(text, "\":", 2);
-}
-
-void text_pair_number(struct text *text, const char *key, uint64_t number)
-{
-    text_key(text, key);
-    text_number(text, number);
-}
-
-void text_pair_time(struct text *text, const char *key, int64_t wall_ms)
-{
-    text_key(text, key);
-    text_bytes(text, "\"", 1);
-    text_time(text, wall_ms);
-    text_bytes(text, "\"", 1);
-}
-
-void text_pair_string(struct text *text, const char *key, const char *bytes, size_t len)
-{
-    text_key(text, key);
-    text_json_string(text, bytes, len);
 }

@@ -32,6 +32,7 @@ static inline void text_bytes(struct text *text, const char *bytes, size_t len)
 {
     if (text->room - text->len < len) {
         text->overflow = true;
+        text->room = text->len; /* nor anything after it, or the middle would be missing */
         return;
     }
     memcpy(text->start + text->len, bytes, len);
@@ -52,10 +53,50 @@ void text_time(struct text *text, int64_t wall_ms);
  * name. */
 void text_json_string(struct text *text, const char *bytes, size_t len);
 
-/* "key":value pairs; the comma is written before every pair but the first after '{'. */
-void text_key(struct text *text, const char *key);
-void text_pair_number(struct text *text, const char *key, uint64_t number);
-void text_pair_time(struct text *text, const char *key, int64_t wall_ms);
-void text_pair_string(struct text *text, const char *key, const char *bytes, size_t len);
+/* Text that needs no escaping (ids, names from our own tables) as a JSON string. */
+static inline void text_plain_string(struct text *text, const char *bytes, size_t len)
+{
+    text_bytes(text, "\"", 1);
+    text_bytes(text, bytes, len);
+    text_bytes(text, "\"", 1);
+}
+
+/* "key":value pairs; the comma is written before every pair but the first after '{'. Inline, so
+ * that the lengths of literal keys are known when it is compiled: replies and payloads are full of
+ * them. */
+static inline void text_key(struct text *text, const char *key)
+{
+    if (text->len == 0 || text->start[text->len - 1] != '{')
+        text_bytes(text, ",", 1);
+    text_bytes(text, "\"", 1);
+    text_str(text, key);
+    text_bytes(text, "\":", 2);
+}
+static inline void text_pair_number(struct text *text, const char *key, uint64_t number)
+{
+    text_key(text, key);
+    text_number(text, number);
+}
+static inline void text_pair_time(struct text *text, const char *key, int64_t wall_ms)
+{
+    text_key(text, key);
+    text_bytes(text, "\"", 1);
+    text_time(text, wall_ms);
+    text_bytes(text, "\"", 1);
+}
+/* Escapes. */
+static inline void text_pair_string(struct text *text, const char *key, const char *bytes,
+                                    size_t len)
+{
+    text_key(text, key);
+    text_json_string(text, bytes, len);
+}
+/* Does not. */
+static inline void text_pair_plain(struct text *text, const char *key, const char *bytes,
+                                   size_t len)
+{
+    text_key(text, key);
+    text_plain_string(text, bytes, len);
+}
 
 #endif

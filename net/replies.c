@@ -7,25 +7,26 @@
 
 #include "net/answer.h"
 
-static void pair_text(struct text *out, const char *key, const char *value)
+/* A name from one of our own tables. */
+static void pair_name(struct text *out, const char *key, const char *value)
 {
-    text_pair_string(out, key, value, strlen(value));
+    text_pair_plain(out, key, value, strlen(value));
 }
 
 static void pair_order_id(struct text *out, const struct engine *engine, const struct order *order)
 {
     char id[ID_CHARS];
     engine_order_id(engine, order, id);
-    text_pair_string(out, "transactionId", id, sizeof id);
+    text_pair_plain(out, "transactionId", id, sizeof id);
 }
 
 void put_sale(struct text *out, const struct sale *sale)
 {
     const struct books view = view_sale(sale);
     text_str(out, "{");
-    text_pair_string(out, "id", sale->id, ID_CHARS);
-    pair_text(out, "name", sale->terms.name);
-    pair_text(out, "state", sale_state_name((enum sale_state)view.state));
+    text_pair_plain(out, "id", sale->id, ID_CHARS);
+    text_pair_string(out, "name", sale->terms.name, strlen(sale->terms.name));
+    pair_name(out, "state", sale_state_name((enum sale_state)view.state));
     text_pair_number(out, "productQty", view.product_qty);
     text_pair_number(out, "remainingQty", view.product_qty - view.sold);
     text_pair_number(out, "available", view.available);
@@ -53,10 +54,10 @@ void put_order(struct text *out, const struct engine *engine, const struct order
     enum order_state state = order_committed_state(committed);
     text_str(out, "{");
     pair_order_id(out, engine, order);
-    text_pair_string(out, "saleId", sale->id, ID_CHARS);
+    text_pair_plain(out, "saleId", sale->id, ID_CHARS);
     text_pair_string(out, "buyerName", order->name, order->name_bytes);
     text_pair_number(out, "quantity", order->quantity);
-    pair_text(out, "state", order_state_name(state));
+    pair_name(out, "state", order_state_name(state));
     if (state == ORDER_PAYMENT)
         pair_time_of(out, "expiresAt", &order->expires_at_ms);
     uint32_t position = state == ORDER_WAITING ? view_position(sale, order) : 0;
@@ -90,10 +91,10 @@ static void answer_bought(struct net *net, struct conn *conn, const struct reply
     const struct order *order = reply->order;
     text_str(&out, "{");
     pair_order_id(&out, net->engine, order);
-    text_pair_string(&out, "saleId", reply->sale->id, ID_CHARS);
+    text_pair_plain(&out, "saleId", reply->sale->id, ID_CHARS);
     text_pair_string(&out, "buyerName", order->name, order->name_bytes);
     text_pair_number(&out, "quantity", order->quantity);
-    pair_text(&out, "state", order_state_name((enum order_state)reply->state));
+    pair_name(&out, "state", order_state_name((enum order_state)reply->state));
     if (reply->state == ORDER_PAYMENT)
         pair_time_of(&out, "expiresAt", &order->expires_at_ms);
     else
@@ -127,7 +128,7 @@ static void answer_refused(struct net *net, struct conn *conn, const struct repl
     char buffer[64];
     struct text extra = text_in(buffer, sizeof buffer);
     if (reply->state != ORDER_NONE)
-        pair_text(&extra, "state", order_state_name((enum order_state)reply->state));
+        pair_name(&extra, "state", order_state_name((enum order_state)reply->state));
     text_bytes(&extra, "", 1);
     answer_outcome(net, conn, (enum outcome)reply->outcome, buffer);
 }

@@ -135,8 +135,8 @@ def main():
         for n in range(args.rounds + 1):
             mine = load(flashd, f"r{n}", sale, args.seconds)
             theirs = load(nginx, f"r{n}", sale, args.seconds)
-            good = mine["created"] if selling else mine["refused"]
-            if good != mine["requests"] or mine["socket_errors"]:
+            refused = 0 if selling else mine["requests"]
+            if mine["not_2xx"] != refused or mine["socket_errors"]:
                 sys.exit(f"not every answer was as expected: {mine}")
             if n == 0:
                 continue  # warm-up

@@ -1,39 +1,30 @@
--- wrk script: every request is a purchase by a buyer nobody has seen before. Counts what came back by
--- status, so that accepted and refused purchases are never mixed up.
+-- wrk script: every request is a purchase by a buyer nobody has seen before.
 -- Arguments after "--": a tag for this run, the sale's id.
-local threads = {}
+-- No response(): it would make wrk parse every answer in Lua and become what is measured. wrk itself counts
+-- the answers that are not 2xx, and compare.py holds the rest against the server's own counters.
+local threads = 0
 
 function setup(thread)
-    thread:set("id", #threads)
-    table.insert(threads, thread)
+    thread:set("id", threads)
+    threads = threads + 1
 end
 
 function init(args)
-    tag, sale, count = args[1] .. "-" .. id .. "-", args[2], 0
-    created, refused, other = 0, 0, 0
-    wrk.headers["Content-Type"] = "application/json"
+    count = 0
+    before = "POST /buy HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: "
+    body = '{"saleId":"' .. args[2] .. '","buyerName":"' .. args[1] .. "-" .. id .. "-"
 end
 
 function request()
     count = count + 1
-    return wrk.format("POST", "/buy", nil,
-        '{"saleId":"' .. sale .. '","buyerName":"' .. tag .. count .. '"}')
+    local whole = body .. count .. '"}'
+    return before .. #whole .. "\r\n\r\n" .. whole
 end
 
-function response(status)
-    if status == 201 then created = created + 1
-    elseif status == 400 then refused = refused + 1
-    else other = other + 1 end
-end
-
-function done(summary, latency, requests)
-    local totals = {created = 0, refused = 0, other = 0}
-    for _, thread in ipairs(threads) do
-        for name in pairs(totals) do totals[name] = totals[name] + thread:get(name) end
-    end
+function done(summary, latency)
     io.write(string.format(
-        'RESULT {"requests":%d,"created":%d,"refused":%d,"other":%d,"seconds":%.3f,"p50_us":%d,"p99_us":%d,"socket_errors":%d}\n',
-        summary.requests, totals.created, totals.refused, totals.other, summary.duration / 1e6,
-        latency:percentile(50), latency:percentile(99),
+        'RESULT {"requests":%d,"not_2xx":%d,"seconds":%.3f,"p50_us":%d,"p99_us":%d,"socket_errors":%d}\n',
+        summary.requests, summary.errors.status, summary.duration / 1e6, latency:percentile(50),
+        latency:percentile(99),
         summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout))
 end
