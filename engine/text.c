@@ -58,10 +58,10 @@ void text_time(struct text *text, int64_t wall_ms)
 {
     /* Several, since an event's payload shows its own time and its deadline in turns; a prime
      * number, so that holds of whole minutes do not share an entry with now. */
-    static _Thread_local struct second_text memos[7];
+    static _Thread_local struct second_text memos[13];
     static const int64_t last_ms = 253402300799999; /* end of year 9999 */
     int64_t ms = wall_ms < 0 ? 0 : wall_ms > last_ms ? last_ms : wall_ms;
-    struct second_text *memo = &memos[ms / 1000 % 7];
+    struct second_text *memo = &memos[ms / 1000 % 13];
     if (memo->key != ms / 1000 + 1)
         write_second(memo, ms / 1000);
     char out[TEXT_TIME_CHARS];
