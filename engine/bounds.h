@@ -5,9 +5,9 @@
  * A bound that a client can reach has an outcome (outcome.h) or a refusal in net/; a bound that
  * only flashd itself could pass has an assert.
  *
- * The simulation (FLASHD_SIM) runs the same code with small rings and batches, so that a few dozen
- * commands already meet what takes the product tens of thousands: full rings, a full log, a full
- * batch, a second chunk.
+ * With FLASHD_SMALL (simulation, stress test) the same code runs with small rings and batches, so
+ * that a few dozen commands already meet what takes the product tens of thousands: a full ring, a
+ * full log, a full batch, a second chunk, a slot used again.
  */
 #ifndef FLASHD_ENGINE_BOUNDS_H
 #define FLASHD_ENGINE_BOUNDS_H
@@ -25,26 +25,28 @@ enum {
     HOLD_MS_MAX = 7 * 24 * 3600 * 1000,
     PAYLOAD_BYTES_MAX = 2048,
 
-#ifdef FLASHD_SIM
+#ifdef FLASHD_SMALL
     WORKERS_MAX = 3,
     PORTS_MAX = 2,
-    SALES_MAX = 8,
+    SALES_MAX = 16,
     LOG_SLOTS = 128,
     COMMAND_RING_SLOTS = 64,
     WORKER_BATCH_MAX = 4,
     JOURNAL_BATCH_MAX = 8,
     LOG_CREDIT_CHUNK = 12,
+    ORDER_BLOCK_BYTES = 1 << 14,
     SEQMAP_CHUNK_ENTRIES = 64,
     SEQMAP_CHUNKS = 1 << 10,
 #else
     WORKERS_MAX = 16,
     PORTS_MAX = 16, /* one port a net thread */
     SALES_MAX = 65536,
-    LOG_SLOTS = 65536,         /* events in memory between the slowest reader and the head */
-    COMMAND_RING_SLOTS = 8192, /* commands in flight from one port to one worker */
-    WORKER_BATCH_MAX = 64,     /* commands a worker decides before it claims their slots */
-    JOURNAL_BATCH_MAX = 4096,  /* events in one transaction */
-    LOG_CREDIT_CHUNK = 256,    /* slots a producer reserves at a time */
+    LOG_SLOTS = 65536,           /* events in memory between the slowest reader and the head */
+    COMMAND_RING_SLOTS = 8192,   /* commands in flight from one port to one worker */
+    WORKER_BATCH_MAX = 64,       /* commands a worker decides before it claims their slots */
+    JOURNAL_BATCH_MAX = 4096,    /* events in one transaction */
+    LOG_CREDIT_CHUNK = 256,      /* slots a producer reserves at a time */
+    ORDER_BLOCK_BYTES = 1 << 21, /* of orders, mapped at a time: one huge page */
     SEQMAP_CHUNK_ENTRIES = 1 << 15,
     SEQMAP_CHUNKS = 1 << 20, /* 2^35 events */
 #endif
@@ -52,6 +54,7 @@ enum {
 
 static_assert((LOG_SLOTS & (LOG_SLOTS - 1)) == 0, "slots are found by mask");
 static_assert((COMMAND_RING_SLOTS & (COMMAND_RING_SLOTS - 1)) == 0, "ck_ring wants a power of two");
+static_assert((ORDER_BLOCK_BYTES & (ORDER_BLOCK_BYTES - 1)) == 0, "blocks are aligned by mask");
 static_assert(PRODUCT_QTY_MAX < (1 << 30), "available has 30 bits in the stock word");
 static_assert((WORKERS_MAX + 1) * LOG_CREDIT_CHUNK < LOG_SLOTS / 2,
               "idle credits leave the log room");

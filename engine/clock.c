@@ -73,6 +73,8 @@ static bool learn(struct clock *c, const struct event *event)
         return queue_push(
             &event->sale->holds,
             (struct queue_entry){event->order, event->at_mono_ms + event->sale->terms.hold_ms});
+    if (event->kind == EVENT_ORDER_PAID)
+        event->sale->sold_read += event->quantity;
     return true;
 }
 
@@ -252,8 +254,9 @@ static void promote(struct clock *c, struct sale *sale, struct now now)
         struct stock stock = stock_load(&sale->stock);
         if (stock.state != SALE_ACTIVE || stock.sold_out)
             return;
-        uint32_t sold = atomic_load_explicit(&sale->sold, memory_order_acquire);
-        bool hopeless = head->quantity > sale->terms.product_qty - sold;
+        /* By what the log says, not sale->sold: a payment may not have its slot yet, and a crash
+         * must not keep the clearing and lose the reason. */
+        bool hopeless = head->quantity > sale->terms.product_qty - sale->sold_read;
         if (!hopeless && head->quantity > stock.available)
             return; /* nobody overtakes a head that wants more */
         if (!(hopeless ? clear_head(c, sale, now) : promote_head(c, sale, head, now)))

@@ -106,17 +106,21 @@ static inline unsigned order_state_now(const struct order *order)
 }
 
 /*
- * Memory for orders: bump allocation from large blocks, never freed. One arena per allocating
- * thread.
+ * Memory for orders: bump allocation from large blocks. One arena per allocating thread; orders
+ * live as long as their arena.
  */
 struct order_arena {
     char *next, *end;
+    struct order_block *blocks; /* the last one first */
 };
 
-/* Zeroed but for name, name_bytes and name_hash; NULL when out of memory. Never freed. */
+/* Gives all blocks back: when nobody reads any order of this arena any more. */
+void order_arena_free(struct order_arena *arena);
+/* Room for `count` orders of any name, so that as many order_new() cannot fail. False when out of
+ * memory. */
+bool order_reserve(struct order_arena *arena, uint32_t count);
+/* Zeroed but for name, name_bytes and name_hash; NULL when out of memory. */
 struct order *order_new(struct order_arena *arena, const char *name, uint8_t name_bytes,
                         uint64_t name_hash);
-/* Takes back the order that order_new() returned last. */
-void order_undo_new(struct order_arena *arena, struct order *order);
 
 #endif

@@ -183,6 +183,7 @@ static const char *finish_sale(struct sale *sale)
     if (stock.available != row->available || stock.waiting != row->waiting || sold != row->sold ||
         sale->terms.product_qty - stock.available - sold != row->held)
         return "a sale's counters are not those of its orders";
+    sale->sold_read = sold;
     if (sold == sale->terms.product_qty)
         stock_set_sold_out(&sale->stock);
     /* The process may have died between sale.ended and the last order.cleared. */

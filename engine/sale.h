@@ -51,6 +51,7 @@ struct sale {
 
     /* --- clock only --- */
     _Alignas(CACHE_LINE_BYTES) struct queue waiting, holds;
+    uint32_t sold_read; /* units paid, as far as the clock has read the log */
     enum sale_closing closing;
     bool watched; /* on the clock's list */
     bool sold_out_logged;

@@ -1,10 +1,10 @@
 /*
  * worker.c: the decisions: buy, eligible, pay, cancel; and how a round's decisions reach the log.
  *
- * Happy path of a purchase: decide_buy -> buyers_put -> stock swap -> takes -> flush_takes (slot,
- * reply in its ring, publish). The reply is in the ring before its event can be read, so the
- * commit's wake finds it. Failure: refusals carry the last claimed seq, so that they too are sent
- * only when what they saw is durable.
+ * Happy path of a purchase: decide_buy -> join_group -> close_group (stock swap) -> make_order ->
+ * flush_takes (slot, reply in its ring, publish). The reply is in the ring before its event can be
+ * read, so the commit's wake finds it. Failure: refusals carry the last claimed seq, so that they
+ * too are sent only when what they saw is durable.
  *
  * Thread: the worker's own (see worker.h for what it may touch).
  */
@@ -37,6 +37,7 @@ bool worker_init(struct worker *worker, struct engine *engine, uint32_t index)
 void worker_free(struct worker *worker)
 {
     buyers_free(&worker->buyers);
+    order_arena_free(&worker->arena);
 }
 
 /* ---- open batches ---- */
@@ -82,29 +83,32 @@ static void refuse(struct worker *w, const struct ask *ask, struct order *order,
 static void defer(struct worker *w, const struct ask *ask)
 {
     MUST(w->deferred_count < WORKER_BATCH_MAX, "more deferrals than commands in a round");
-    w->deferred[w->deferred_count++] = (struct deferred){*ask->command, ask->port};
+    w->deferred[w->deferred_count++] = (struct asked){*ask->command, ask->port};
 }
 
-static struct pending pending_of(struct worker *w, const struct ask *ask, struct order *order,
-                                 enum event_kind kind, enum outcome outcome)
+/* Field by field, in the place it stays: a copy of what was just stored byte by byte stalls. */
+static void fill(struct pending *p, const struct worker *w, const struct ask *ask,
+                 struct order *order, enum event_kind kind, enum outcome outcome)
 {
     struct sale *sale = engine_sale_at(w->engine, order->sale);
-    struct pending p = {.event = {.sale = sale,
-                                  .order = order,
-                                  .at_wall_ms = ask->now.wall_ms,
-                                  .at_mono_ms = ask->now.mono_ms,
-                                  .quantity = order->quantity,
-                                  .kind = (uint8_t)kind},
-                        .reply = reply_to(ask, order, outcome, event_row(kind)->state_after),
-                        .port = ask->port};
-    p.reply.sale = sale;
-    return p;
+    p->event.sale = p->reply.sale = sale;
+    p->event.order = p->reply.order = order;
+    p->event.at_wall_ms = ask->now.wall_ms;
+    p->event.at_mono_ms = ask->now.mono_ms;
+    p->event.quantity = order->quantity;
+    p->event.kind = (uint8_t)kind;
+    p->reply.context = ask->command->context;
+    p->reply.outcome = (uint8_t)outcome;
+    p->reply.state = (uint8_t)event_row(kind)->state_after;
+    p->reply.kind = ask->command->kind;
+    p->port = ask->port;
 }
 
-static void add(struct pending_list *list, struct pending item)
+static void add(struct pending_list *list, const struct worker *w, const struct ask *ask,
+                struct order *order, enum event_kind kind, enum outcome outcome)
 {
     MUST(list->count < WORKER_BATCH_MAX, "more decisions than a round has");
-    list->items[list->count++] = item;
+    fill(&list->items[list->count++], w, ask, order, kind, outcome);
 }
 
 /* Slot seq is claimed: number the order if this event made it, answer, publish; in this order. */
@@ -138,114 +142,176 @@ static enum outcome check_quantity(const struct sale *sale, uint32_t quantity)
     return quantity > sale->terms.product_qty - sold ? OUTCOME_SOLD_OUT : OUTCOME_CREATED;
 }
 
-/* One swap takes the units, or a place in the waiting list. */
-static enum outcome take_or_join(struct worker *w, const struct ask *ask, struct order *order)
+/* One swap takes the units, or a place in the waiting list; *state says which. */
+static enum outcome take_or_join(struct worker *w, const struct command *command,
+                                 enum order_state *state)
 {
-    struct sale *sale = ask->command->sale;
+    struct sale *sale = command->sale;
     uint64_t seen = stock_load_word(&sale->stock);
     for (;;) {
         struct stock to = stock_unpack(seen);
         enum outcome outcome = check_state(to);
         if (outcome != OUTCOME_CREATED)
             return outcome;
-        bool take = to.waiting == 0 && to.available >= order->quantity;
+        bool take = to.waiting == 0 && to.available >= command->quantity;
         if (take)
-            to.available -= order->quantity;
+            to.available -= command->quantity;
         else if (to.waiting >= sale->terms.waitlist_max)
             return OUTCOME_WAITLIST_FULL;
         else {
             to.waiting++;
             mark_open(&w->open_joins);
         }
-        enum order_state state = take ? ORDER_PAYMENT : ORDER_WAITING;
-        atomic_store_explicit(&order->state, (uint8_t)state, memory_order_relaxed);
         if (stock_swap(&sale->stock, &seen, to)) {
             /* Joined although units are free: only the clock can sort that out. */
             w->nudge_clock = w->nudge_clock || (!take && to.available > 0);
+            *state = take ? ORDER_PAYMENT : ORDER_WAITING;
             return OUTCOME_CREATED;
         }
     }
 }
 
-static struct order *order_for(struct worker *w, const struct command *command)
+/* One swap for a whole group: what take_or_join() would do one after the other, if all took units.
+ */
+static bool take_all(const struct group *group)
 {
+    uint64_t seen = stock_load_word(&group->sale->stock);
+    for (;;) {
+        struct stock to = stock_unpack(seen);
+        if (check_state(to) != OUTCOME_CREATED || to.waiting != 0 || to.available < group->units)
+            return false;
+        to.available -= (uint32_t)group->units;
+        if (stock_swap(&group->sale->stock, &seen, to))
+            return true;
+    }
+}
+
+/* The units or the place are taken, memory is reserved: nothing may fail. */
+static void make_order(struct worker *w, const struct ask *ask, enum order_state state)
+{
+    const struct command *command = ask->command;
     struct order *order =
         order_new(&w->arena, command->name, command->name_bytes, command->name_hash);
-    if (order != NULL) {
-        order->sale = command->sale->index;
-        order->quantity = command->quantity;
-        order->owner = (uint8_t)w->index;
-    }
-    return order;
+    MUST(order != NULL, "memory for the order was reserved");
+    order->sale = command->sale->index;
+    order->quantity = command->quantity;
+    order->owner = (uint8_t)w->index;
+    atomic_store_explicit(&order->state, (uint8_t)state, memory_order_relaxed);
+    MUST(buyers_put(&w->buyers, order), "room for the buyer was reserved");
+    if (state == ORDER_PAYMENT)
+        add(&w->takes, w, ask, order, EVENT_ORDER_RESERVED, OUTCOME_CREATED);
+    else
+        add(&w->fresh, w, ask, order, EVENT_ORDER_QUEUED, OUTCOME_CREATED);
 }
 
-static bool is_unsettled(const struct order *order)
+/* The group's purchases take what they want, in their order, and are decided. */
+static void close_group(struct worker *w, struct now now)
 {
-    return order->seq == 0 || (order_state_now(order) & ORDER_BUSY) != 0;
+    struct group *group = &w->group;
+    bool all = group->count > 1 && take_all(group);
+    for (uint32_t i = 0; i < group->count; i++) {
+        const struct candidate *c = &group->items[i];
+        const struct ask ask = {c->command, now, c->port};
+        enum order_state state = ORDER_PAYMENT;
+        enum outcome outcome = all ? OUTCOME_CREATED : take_or_join(w, c->command, &state);
+        if (outcome == OUTCOME_CREATED)
+            make_order(w, &ask, state);
+        else
+            refuse(w, &ask, c->previous, outcome, (enum order_state)c->previous_state);
+    }
+    group->count = 0;
 }
 
-/* Everything is checked and allocated before the swap; the swap decides; after it nothing may fail.
- */
+static uint64_t *filter_word(struct group *group, uint64_t hash)
+{
+    return &group->filter[hash / 64 % GROUP_FILTER_WORDS];
+}
+
+/* Another sale, or perhaps a buyer of the group: then the group has to be decided before. */
+static bool must_follow_group(struct group *group, const struct command *command, uint64_t hash)
+{
+    return group->count > 0 &&
+           (group->sale != command->sale || (*filter_word(group, hash) >> hash % 64 & 1) != 0);
+}
+
+static void join_group(struct group *group, struct candidate candidate, uint64_t hash)
+{
+    if (group->count == 0) {
+        group->sale = candidate.command->sale;
+        group->units = 0;
+        memset(group->filter, 0, sizeof group->filter);
+    }
+    group->items[group->count++] = candidate;
+    group->units += candidate.command->quantity;
+    *filter_word(group, hash) |= 1ULL << hash % 64;
+}
+
+/* The state is read once, by the caller: between two looks the clock may have made it BUSY. */
+static bool is_unsettled(const struct order *order, unsigned state)
+{
+    return order != NULL && (order->seq == 0 || (state & ORDER_BUSY) != 0);
+}
+
+/* What refuses a purchase whoever the buyer is. Within a group the state was looked at for the
+ * first; the swap looks again. */
+static enum outcome check_sale(const struct worker *w, const struct command *command)
+{
+    enum outcome outcome =
+        w->group.count > 0 ? OUTCOME_CREATED : check_state(stock_load(&command->sale->stock));
+    if (outcome != OUTCOME_CREATED)
+        return outcome;
+    if (atomic_load_explicit(&w->engine->storage_full, memory_order_relaxed))
+        return OUTCOME_STORAGE_FULL;
+    return w->order_room ? OUTCOME_CREATED : OUTCOME_OVERLOAD;
+}
+
+static struct buyer buyer_in(const struct command *command)
+{
+    return (struct buyer){command->name, command->name_hash, command->sale->index,
+                          command->name_bytes};
+}
+
+/* Everything is checked and reserved here, before the swap; the swap decides (close_group); after
+ * it nothing may fail. */
 static void decide_buy(struct worker *w, const struct ask *ask)
 {
     const struct command *command = ask->command;
-    enum outcome outcome = check_state(stock_load(&command->sale->stock));
-    if (outcome == OUTCOME_CREATED &&
-        atomic_load_explicit(&w->engine->storage_full, memory_order_relaxed))
-        outcome = OUTCOME_STORAGE_FULL;
+    const struct buyer buyer = buyer_in(command);
+    uint64_t hash = buyers_hash(buyer.name_hash, buyer.sale);
+    if (must_follow_group(&w->group, command, hash))
+        close_group(w, ask->now);
+    enum outcome outcome = check_sale(w, command);
     if (outcome != OUTCOME_CREATED) {
         refuse(w, ask, NULL, outcome, ORDER_NONE);
         return;
     }
-    struct order *order = order_for(w, command);
-    if (order == NULL) {
-        refuse(w, ask, NULL, OUTCOME_OVERLOAD, ORDER_NONE);
-        return;
-    }
-    struct order *previous = buyers_find(&w->buyers, order);
-    if (previous != NULL && is_unsettled(previous)) {
-        order_undo_new(&w->arena, order);
+    struct order *previous = buyers_find_name(&w->buyers, &buyer);
+    unsigned live = previous != NULL ? order_state_now(previous) : ORDER_NONE;
+    if (is_unsettled(previous, live)) {
         defer(w, ask);
         return;
     }
-    unsigned live = previous != NULL ? order_state_now(previous) : ORDER_NONE;
     outcome = order_state_is_live((enum order_state)live)
                   ? OUTCOME_ALREADY_JOINED
-                  : check_quantity(command->sale, order->quantity);
-    if (outcome == OUTCOME_CREATED && !buyers_put(&w->buyers, order))
+                  : check_quantity(command->sale, command->quantity);
+    if (outcome == OUTCOME_CREATED && !buyers_reserve(&w->buyers, hash, w->group.count + 1))
         outcome = OUTCOME_OVERLOAD;
-    else if (outcome == OUTCOME_CREATED) {
-        outcome = take_or_join(w, ask, order);
-        if (outcome != OUTCOME_CREATED && previous != NULL)
-            MUST(buyers_put(&w->buyers, previous), "replacing an entry takes no memory");
-        else if (outcome != OUTCOME_CREATED)
-            buyers_remove(&w->buyers, order);
-    }
-    if (outcome != OUTCOME_CREATED) {
-        order_undo_new(&w->arena, order);
-        refuse(w, ask, previous, outcome, (enum order_state)live);
-        return;
-    }
-    if (atomic_load_explicit(&order->state, memory_order_relaxed) == ORDER_PAYMENT)
-        add(&w->takes, pending_of(w, ask, order, EVENT_ORDER_RESERVED, OUTCOME_CREATED));
+    if (outcome == OUTCOME_CREATED)
+        join_group(&w->group, (struct candidate){command, previous, (uint8_t)live, ask->port},
+                   hash);
     else
-        add(&w->fresh, pending_of(w, ask, order, EVENT_ORDER_QUEUED, OUTCOME_CREATED));
+        refuse(w, ask, previous, outcome, (enum order_state)live);
 }
 
 static void decide_eligible(struct worker *w, const struct ask *ask)
 {
-    struct order *key = order_for(w, ask->command);
-    if (key == NULL) {
-        refuse(w, ask, NULL, OUTCOME_OVERLOAD, ORDER_NONE);
-        return;
-    }
-    struct order *order = buyers_find(&w->buyers, key);
-    order_undo_new(&w->arena, key);
-    if (order != NULL && is_unsettled(order)) {
+    const struct buyer buyer = buyer_in(ask->command);
+    struct order *order = buyers_find_name(&w->buyers, &buyer);
+    unsigned state = order != NULL ? order_state_now(order) : ORDER_NONE;
+    if (is_unsettled(order, state)) {
         defer(w, ask);
         return;
     }
-    unsigned state = order != NULL ? order_state_now(order) : ORDER_NONE;
     bool live = order_state_is_live((enum order_state)state);
     refuse(w, ask, order, live ? OUTCOME_ALREADY_JOINED : OUTCOME_DONE, (enum order_state)state);
 }
@@ -294,7 +360,7 @@ static void decide_late_payment(struct worker *w, const struct ask *ask, struct 
         order_settle(order, ORDER_PAID);
         count_sold(w, sale, order->quantity);
         MUST(buyers_put(&w->buyers, order), "replacing an entry takes no memory");
-        add(&w->takes, pending_of(w, ask, order, EVENT_ORDER_PAID, OUTCOME_DONE));
+        add(&w->takes, w, ask, order, EVENT_ORDER_PAID, OUTCOME_DONE);
         return;
     }
     if (order->refund_due) {
@@ -302,7 +368,7 @@ static void decide_late_payment(struct worker *w, const struct ask *ask, struct 
         return;
     }
     order->refund_due = true;
-    add(&w->takes, pending_of(w, ask, order, EVENT_ORDER_REFUND_DUE, OUTCOME_HOLD_EXPIRED));
+    add(&w->takes, w, ask, order, EVENT_ORDER_REFUND_DUE, OUTCOME_HOLD_EXPIRED);
 }
 
 static void decide_pay(struct worker *w, const struct ask *ask)
@@ -319,7 +385,7 @@ static void decide_pay(struct worker *w, const struct ask *ask)
             return;
         }
         count_sold(w, sale, order->quantity);
-        add(&w->takes, pending_of(w, ask, order, EVENT_ORDER_PAID, OUTCOME_DONE));
+        add(&w->takes, w, ask, order, EVENT_ORDER_PAID, OUTCOME_DONE);
     } else if (state == ORDER_EXPIRED) {
         decide_late_payment(w, ask, sale, order);
     } else {
@@ -353,7 +419,8 @@ static void decide_cancel(struct worker *w, const struct ask *ask)
     struct stock stock = {0};
     if (FAULT(FAULT_RELEASE_BEFORE_CLAIM))
         stock = stock_give(&sale->stock, units, !held);
-    struct pending p = pending_of(w, ask, order, EVENT_ORDER_CANCELLED, OUTCOME_DONE);
+    struct pending p;
+    fill(&p, w, ask, order, EVENT_ORDER_CANCELLED, OUTCOME_DONE);
     log_one(w, &p, log_claim(&w->engine->log, &w->credit, 1));
     order_settle(order, ORDER_CANCELLED);
     if (!FAULT(FAULT_RELEASE_BEFORE_CLAIM))
@@ -363,8 +430,11 @@ static void decide_cancel(struct worker *w, const struct ask *ask)
 
 /* ---- a round ---- */
 
+/* What is no purchase follows the group: a late payment must meet its buyer's new order. */
 static void decide(struct worker *w, const struct ask *ask)
 {
+    if (ask->command->kind != COMMAND_BUY)
+        close_group(w, ask->now);
     switch ((enum command_kind)ask->command->kind) {
     case COMMAND_BUY:
         decide_buy(w, ask);
@@ -421,8 +491,12 @@ static void flush_joins(struct worker *w)
             flush(w, &w->joins);
             mark_flushed(&w->open_joins, w->fresh.count > 0);
         }
-        if (w->fresh.count == 0)
+        if (w->fresh.count == 0) {
+            /* A join that lost its swap and took units instead has left the mark open. */
+            if ((atomic_load_explicit(&w->open_joins, memory_order_relaxed) & 1) != 0)
+                mark_flushed(&w->open_joins, false);
             return;
+        }
         w->joins = w->fresh;
         w->fresh.count = 0;
         for (uint32_t i = 0; i < w->engine->options.workers; i++) {
@@ -452,52 +526,58 @@ static void send_refusals(struct worker *w)
             port_notify(&w->engine->ports[i]);
 }
 
-/* Decides about `command`, or refuses everything while the log is full. */
-static void take_command(struct worker *w, const struct command *command, uint8_t port,
-                         struct now now, bool room)
+/* This round's commands: those that met a busy order before, then new ones, beginning with another
+ * port each round. */
+static uint32_t gather(struct worker *w)
 {
-    const struct ask ask = {command, now, port};
-    if (room)
-        decide(w, &ask);
-    else
-        refuse(w, &ask, NULL, OUTCOME_OVERLOAD, ORDER_NONE);
-}
-
-static uint32_t take_deferred(struct worker *w, struct now now, bool room)
-{
-    uint32_t count = w->deferred_count;
-    struct deferred again[WORKER_BATCH_MAX];
-    memcpy(again, w->deferred, count * sizeof *again);
+    uint32_t ports = w->engine->options.ports, count = w->deferred_count;
+    uint32_t limit = WORKER_BATCH_MAX - w->fresh.count;
+    MUST(count <= limit, "more commands wait than a round has");
+    memcpy(w->batch, w->deferred, count * sizeof *w->batch);
     w->deferred_count = 0;
-    for (uint32_t i = 0; i < count; i++)
-        take_command(w, &again[i].command, again[i].port, now, room);
+    for (uint32_t i = 0; i < ports && count < limit; i++) {
+        uint32_t port = (w->next_port + i) % ports;
+        struct command_ring *ring = &w->engine->ports[port].channels[w->index].commands;
+        while (count < limit && command_ring_pop(ring, &w->batch[count].command))
+            w->batch[count++].port = (uint8_t)port;
+    }
+    w->next_port = (w->next_port + 1) % ports;
     return count;
 }
 
-/* Takes up to `limit` commands, starting with another port each round. */
-static uint32_t take_new(struct worker *w, struct now now, bool room, uint32_t limit)
+/* Asks for all the memory that the batch will look at: the waits pass side by side. */
+static void prefetch(const struct worker *w, uint32_t count)
 {
-    uint32_t ports = w->engine->options.ports, taken = 0;
-    for (uint32_t i = 0; i < ports && taken < limit; i++) {
-        uint32_t port = (w->next_port + i) % ports;
-        struct command_ring *ring = &w->engine->ports[port].channels[w->index].commands;
-        struct command command;
-        while (taken < limit && command_ring_pop(ring, &command)) {
-            take_command(w, &command, (uint8_t)port, now, room);
-            taken++;
-        }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct command *command = &w->batch[i].command;
+        if (command->kind == COMMAND_BUY || command->kind == COMMAND_ELIGIBLE)
+            buyers_prefetch(&w->buyers, buyers_hash(command->name_hash, command->sale->index));
+        else
+            __builtin_prefetch(command->order, 1);
     }
-    w->next_port = (w->next_port + 1) % ports;
-    return taken;
+}
+
+/* Decides about the batch, or refuses all of it while the log is full. */
+static void decide_batch(struct worker *w, uint32_t count, struct now now, bool room)
+{
+    prefetch(w, count);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct ask ask = {&w->batch[i].command, now, w->batch[i].port};
+        if (room)
+            decide(w, &ask);
+        else
+            refuse(w, &ask, NULL, OUTCOME_OVERLOAD, ORDER_NONE);
+    }
+    close_group(w, now);
 }
 
 bool worker_round(struct worker *w, struct now now)
 {
     bool room = engine_reserve(w->engine, &w->credit, CREDIT_NEEDED);
+    w->order_room = order_reserve(&w->arena, WORKER_BATCH_MAX);
     mark_open(&w->open_takes);
-    uint32_t deferred = take_deferred(w, now, room);
-    uint32_t used = deferred + w->fresh.count;
-    uint32_t taken = used < WORKER_BATCH_MAX ? take_new(w, now, room, WORKER_BATCH_MAX - used) : 0;
+    uint32_t fresh = w->fresh.count, count = gather(w);
+    decide_batch(w, count, now, room);
     flush_takes(w);
     flush_joins(w);
     send_refusals(w);
@@ -508,5 +588,6 @@ bool worker_round(struct worker *w, struct now now)
     if (w->nudge_clock || log_lag(&w->engine->log, LOG_READER_CLOCK) > LOG_SLOTS / 4)
         engine_nudge_clock(w->engine);
     w->nudge_clock = false;
-    return taken > 0 || w->deferred_count > 0 || w->joins.count > 0;
+    /* Old ones may have filled the round by themselves: then new ones still stand in the rings. */
+    return fresh + count > 0 || w->deferred_count > 0 || w->joins.count > 0;
 }

@@ -9,6 +9,10 @@
  *
  * A round (worker_round) takes up to WORKER_BATCH_MAX commands, decides each, then claims one run
  * of slots for all that took something. What gives something back (cancel) claims its slot at once.
+ * Neighbouring purchases in one sale by different buyers form a group: all that needs no shared
+ * word is done for each, then one swap takes the units of all, or, when they do not all get theirs,
+ * one swap each, in order. So workers that sell the same sale meet once a group, not once a
+ * purchase.
  *
  * Open batches: between its swap of the stock word and its slot, a decision is known to its worker
  * only. Two words tell the others: bit 0 says that there may be such decisions, the rest counts the
@@ -37,9 +41,28 @@ struct pending_list {
     struct pending items[WORKER_BATCH_MAX];
 };
 
-struct deferred {
+/* A command, and who asked. */
+struct asked {
     struct command command;
     uint8_t port;
+};
+
+/* A purchase that has passed every check but for the stock word. */
+struct candidate {
+    const struct command *command; /* in the worker's batch */
+    struct order *previous;        /* the buyer's order before, or NULL */
+    uint8_t previous_state;        /* enum order_state */
+    uint8_t port;
+};
+
+/* Purchases in one sale, each by another buyer, about to take their units together. */
+enum { GROUP_FILTER_WORDS = 16 };
+struct group {
+    struct sale *sale;
+    uint32_t count;
+    uint64_t units;
+    uint64_t filter[GROUP_FILTER_WORDS]; /* a bit a buyer, by hash: not set, not in the group */
+    struct candidate items[WORKER_BATCH_MAX];
 };
 
 /* Whether every decision that may have been open when `mark` was taken has its slot by now. A join
@@ -66,7 +89,10 @@ struct worker {
     uint32_t join_marks[WORKERS_MAX]; /* the others' open_takes, taken after the last of `joins` */
     uint32_t refusal_count, deferred_count;
     struct pending refusals[WORKER_BATCH_MAX];
-    struct deferred deferred[WORKER_BATCH_MAX]; /* met a busy order: asked again next round */
+    struct asked deferred[WORKER_BATCH_MAX]; /* met a busy order: asked again next round */
+    struct asked batch[WORKER_BATCH_MAX];    /* this round's commands */
+    struct group group;                      /* of this round */
+    bool order_room;                         /* this round: orders for a whole batch have memory */
     uint32_t next_port;          /* where the next round begins, so that no port starves */
     bool nudge_clock, published; /* this round: wake the clock, wake the journal */
     /* --- this worker writes, clock and other workers read --- */
