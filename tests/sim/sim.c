@@ -1,0 +1,179 @@
+/*
+ * sim.c: runs seeds of the simulation (see sim.h for its parts).
+ *
+ *   sim --seeds N [--first S]      seeds S..S+N-1; stops at the first that fails; exit 1 then
+ *   sim --seed S [--turns]         one seed, with a trace (and every turn)
+ *   sim --fault NAME [--seeds N]   a deliberate fault (engine/step.h): exit 0 when a seed catches
+ * it
+ *
+ * Seeds run in child processes, some hundreds each: a failed MUST() ends only the child and counts
+ * as a failed seed, and what a crash leaves behind in memory goes with the child.
+ *
+ * Environment: SIM_SEEDS gives the number of seeds when --seeds does not.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/sim/sim.h"
+
+enum { SEEDS_PER_CHILD = 250 };
+
+#ifndef SIM_SEEDS_DEFAULT
+#define SIM_SEEDS_DEFAULT 10000
+#endif
+
+/* What children tell the parent. */
+struct shared {
+    uint64_t seed; /* the one that runs */
+    uint64_t steps, lives, events[EVENT_KIND_COUNT], replies[OUTCOME_COUNT];
+};
+
+#ifdef __SANITIZE_ADDRESS__
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "detect_leaks=0"; /* a crash forgets what it held: that is its nature */
+}
+#endif
+
+static void count_in(struct shared *shared)
+{
+    shared->steps += sim.steps;
+    shared->lives += sim.lives;
+    for (int i = 0; i < EVENT_KIND_COUNT; i++)
+        shared->events[i] += sim.events[i];
+    for (int i = 0; i < OUTCOME_COUNT; i++)
+        shared->replies[i] += sim.replies[i];
+}
+
+/* A seed is worth little if what it does is mostly refused: so all is counted. */
+static void print_counts(const struct shared *shared)
+{
+    printf("sim: %llu lives, %llu steps; events:", (unsigned long long)shared->lives,
+           (unsigned long long)shared->steps);
+    for (int i = 0; i < EVENT_KIND_COUNT; i++)
+        printf(" %s %llu", event_row((enum event_kind)i)->wire_name,
+               (unsigned long long)shared->events[i]);
+    printf("; replies:");
+    for (int i = 0; i < OUTCOME_COUNT; i++) {
+        const char *code = outcome_row((enum outcome)i)->code;
+        printf(" %s %llu", code[0] != 0 ? code : "done", (unsigned long long)shared->replies[i]);
+    }
+    printf("\n");
+}
+
+static void run_children_seeds(struct shared *shared, uint64_t first, uint64_t count)
+{
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        shared->seed = seed;
+        bool ok = world_run(seed);
+        count_in(shared);
+        if (!ok) {
+            fprintf(stderr, "seed %llu: %s\n", (unsigned long long)seed, sim.why);
+            _exit(1);
+        }
+    }
+    _exit(0);
+}
+
+/* False when a seed failed: shared->seed. */
+static bool run_seeds(struct shared *shared, uint64_t first, uint64_t count)
+{
+    for (uint64_t done = 0; done < count; done += SEEDS_PER_CHILD) {
+        uint64_t some = count - done < SEEDS_PER_CHILD ? count - done : SEEDS_PER_CHILD;
+        fflush(stdout);
+        pid_t child = fork();
+        if (child == 0)
+            run_children_seeds(shared, first + done, some);
+        int status;
+        if (child < 0 || waitpid(child, &status, 0) != child)
+            abort();
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+            return false;
+    }
+    return true;
+}
+
+static int run_one(uint64_t seed, bool turns)
+{
+    sim.trace = true;
+    sim.turns = turns;
+    bool ok = world_run(seed);
+    printf("seed %llu: %s\n", (unsigned long long)seed, ok ? "every check held" : sim.why);
+    return ok ? 0 : 1;
+}
+
+static bool choose_fault(const char *name)
+{
+    for (int i = 0; i < FAULT_COUNT; i++) {
+        if (strcmp(name, fault_name((enum fault)i)) == 0) {
+            fault_set((enum fault)i);
+            return true;
+        }
+    }
+    fprintf(stderr, "sim: no fault is called %s; there are:", name);
+    for (int i = 0; i < FAULT_COUNT; i++)
+        fprintf(stderr, " %s", fault_name((enum fault)i));
+    fprintf(stderr, "\n");
+    return false;
+}
+
+static int run_many(uint64_t first, uint64_t count, const char *fault)
+{
+    struct shared *shared =
+        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED)
+        abort();
+    struct timespec from, to;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    bool held = run_seeds(shared, first, count);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    double seconds = (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9;
+    unsigned long long seeds = held ? count : shared->seed - first + 1;
+    printf("sim: %llu seeds from %llu in %.1f s\n", seeds, (unsigned long long)first, seconds);
+    print_counts(shared);
+    if (fault != NULL) {
+        printf("sim: the fault %s is %s (%llu seeds)\n", fault, held ? "NOT CAUGHT" : "caught",
+               seeds);
+        return held ? 1 : 0;
+    }
+    if (!held)
+        printf("sim: FAILED: replay with: sim --seed %llu\n", (unsigned long long)shared->seed);
+    return held ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    const char *wanted = getenv("SIM_SEEDS"), *fault = NULL;
+    uint64_t first = 1, seed = 0,
+             count = wanted != NULL ? strtoull(wanted, NULL, 10) : SIM_SEEDS_DEFAULT;
+    bool one = false, turns = false;
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "";
+        if (strcmp(argv[i], "--turns") == 0) {
+            turns = true;
+            continue;
+        }
+        if (strcmp(argv[i], "--seeds") == 0)
+            count = strtoull(value, NULL, 10);
+        else if (strcmp(argv[i], "--first") == 0)
+            first = strtoull(value, NULL, 10);
+        else if (strcmp(argv[i], "--seed") == 0)
+            one = true, seed = strtoull(value, NULL, 10);
+        else if (strcmp(argv[i], "--fault") == 0)
+            fault = value;
+        else
+            return fprintf(stderr, "usage: sim [--seeds N] [--first S] [--seed S] [--turns] "
+                                   "[--fault NAME]\n"),
+                   2;
+        i++;
+    }
+    if (fault != NULL && !choose_fault(fault))
+        return 2;
+    return one ? run_one(seed, turns) : run_many(first, count, fault);
+}

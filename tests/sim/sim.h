@@ -1,0 +1,120 @@
+/*
+ * sim.h: the simulation's parts and what they share: one world per seed, on one thread.
+ *
+ *   sim.c      the command line: many seeds, one seed with a trace, one deliberate fault
+ *   world.c    a seed: makes the world, lets the actors take turns, crashes it, restores it
+ *   client.c   the ports' actors: send random commands, check every reply against what is durable
+ *   rest.c     what must hold whenever everybody sleeps, and what lets time pass then
+ *
+ * The engine's sources are built with FLASHD_SIM: each STEP() calls sim_step(), where the seed may
+ * give the turn to another actor, or crash. An actor is the loop of one of engine.c's threads, with
+ * its sleep: it does not run again until it is woken or its time has come, so a lost wake is seen.
+ *
+ * Thread: one. Everything random comes from the seed, so a seed replays.
+ */
+#ifndef FLASHD_TESTS_SIM_SIM_H
+#define FLASHD_TESTS_SIM_SIM_H
+
+#include "engine/engine.h"
+#include "tests/sim/coroutine.h"
+#include "tests/support/model.h"
+#include "tests/support/random.h"
+
+enum {
+    SIM_ACTORS_MAX = WORKERS_MAX + 2 + PORTS_MAX,
+    SIM_STACK_BYTES = 128 * 1024,
+    SIM_STEPS_MAX = 3000000,
+    SIM_FLIGHTS_MAX = 128,
+    SIM_KNOWN_MAX = 512,
+    SIM_BUYERS_MAX = 24,
+};
+
+struct actor {
+    const char *name;
+    struct coroutine coroutine;
+    uint32_t weight; /* how often it is given the turn, beside the others */
+    bool asleep;
+    struct wake *wake; /* wakes it when its count is not `seen` any more; may be NULL */
+    uint32_t seen;
+    int64_t until_ms; /* INT64_MAX: no limit */
+    bool woken;       /* a port's */
+};
+
+/* A command that has no reply yet. */
+struct flight {
+    bool used;
+    uint8_t kind; /* enum command_kind */
+    uint8_t port;
+    uint8_t buyer; /* index into names */
+    uint32_t quantity;
+    uint64_t sale_seq, order_seq;
+    uint64_t sent_seq; /* what was durable when it was sent */
+};
+
+/* What the clients were told, and so may never be lost. */
+struct known {
+    uint64_t seq;
+    char id[ID_CHARS];
+};
+
+struct scale {
+    uint32_t workers, ports, buyers, stride;
+    uint32_t stock_max, quantity_max, waitlist_max, hold_max_ms, open_max_ms;
+    uint32_t sync_max_ms, admin_in_1000, pause_ms_max, flights_max;
+    int64_t interval_ms;
+};
+
+enum ending { ENDING_NONE, ENDING_REST, ENDING_CRASH, ENDING_FAILED };
+
+struct sim {
+    uint64_t seed;
+    bool trace, turns; /* print what happens; and every turn */
+    struct random random;
+    struct scale scale;
+    struct model model;
+    struct engine engine;
+    struct now now;
+    /* --- turns --- */
+    struct coroutine home;
+    struct actor actors[SIM_ACTORS_MAX];
+    uint32_t actor_count;
+    struct actor *current;
+    bool checking; /* nobody gets the turn: the checks read what steps read */
+    bool syncing;  /* the journal waits for the medium */
+    uint64_t steps, crash_at;
+    uint32_t crashes_left;
+    enum ending ending;
+    char why[JUDGE_ERROR_BYTES + 100];
+    /* --- clients --- */
+    uint32_t budget; /* commands still to be sent */
+    uint32_t in_flight;
+    struct flight flights[SIM_FLIGHTS_MAX];
+    struct known sales[SALES_MAX], orders[SIM_KNOWN_MAX];
+    uint32_t sales_known, orders_known;
+    /* --- rest --- */
+    uint64_t rested_seq; /* committed when everybody last slept */
+    uint32_t rests;      /* how often everybody slept since something happened */
+    uint32_t phase;
+    /* --- for the report --- */
+    uint64_t events[EVENT_KIND_COUNT], replies[OUTCOME_COUNT], lives;
+};
+
+extern struct sim sim;
+
+/* Runs one seed. True when every check held; else sim.why. */
+bool world_run(uint64_t seed);
+/* Ends the seed: a check did not hold. Does not return when called by an actor. */
+void world_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void world_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The current actor sleeps until its wake's count moves from `seen`, woken is set, or the time. */
+void world_sleep(struct wake *wake, uint32_t seen, int64_t sleep_ms);
+
+/* The body of a port's actor; arg: its struct port. */
+void client_body(void *arg);
+/* After a restart: everything that a client was told is still there. */
+void client_check_known(void);
+
+/* Everybody sleeps: checks, and lets the time pass to `next_ms`. False: the seed is over. */
+bool rest_check(int64_t next_ms);
+
+#endif
