@@ -37,6 +37,7 @@ bool engine_init(struct engine *e, struct engine_options options, struct journal
     memset(e, 0, sizeof *e);
     e->options = options;
     atomic_init(&e->sole_active, SOLE_ACTIVE_NONE);
+    atomic_init(&e->published, options.published);
     e->workers = aligned_alloc(CACHE_LINE_BYTES, options.workers * sizeof *e->workers);
     e->ports = aligned_alloc(CACHE_LINE_BYTES, options.ports * sizeof *e->ports);
     e->sales = calloc(SALES_MAX, sizeof *e->sales);
@@ -45,7 +46,7 @@ bool engine_init(struct engine *e, struct engine_options options, struct journal
     memset(e->workers, 0, options.workers * sizeof *e->workers);
     memset(e->ports, 0, options.ports * sizeof *e->ports);
     bool ok = log_init(&e->log, options.last_seq) && seqmap_init(&e->seqmap) &&
-              clock_init(&e->clock, e) && journal_init(&e->journal, e, store);
+              clock_init(&e->clock, e) && journal_init(&e->journal, e, store, options.published);
     for (uint32_t i = 0; ok && i < options.workers; i++)
         ok = worker_init(&e->workers[i], e, i);
     return ok && init_ports(e);

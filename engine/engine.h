@@ -25,7 +25,8 @@ struct engine_options {
     uint32_t ports;   /* 1..PORTS_MAX */
     uint32_t state_interval_ms;
     keyed_hash *hash;
-    uint64_t last_seq; /* of the last durable event; 0 for none */
+    uint64_t last_seq;  /* of the last durable event; 0 for none */
+    uint64_t published; /* of the last that was handed to the streams */
 };
 
 struct engine {
@@ -44,6 +45,9 @@ struct engine {
     /* --- journal writes, any thread reads --- */
     _Atomic int32_t sole_active; /* index of the only ACTIVE sale, or SOLE_ACTIVE_… */
     _Atomic bool storage_full;
+    _Atomic uint64_t view_generation; /* odd while a commit is being made visible */
+    /* --- broadcaster writes, journal reads --- */
+    _Atomic uint64_t published; /* events up to here were handed to every stream that wants them */
     /* --- main --- */
     _Atomic bool stopping;         /* workers and clock leave when they find nothing to do */
     _Atomic bool journal_stopping; /* then the journal does */

@@ -11,13 +11,15 @@
 #include <stdlib.h>
 
 #include "engine/engine.h"
+#include "engine/now.h"
 #include "engine/payload.h"
 
 enum { WALL_JITTER_MS = 1000 };
 
-bool journal_init(struct journal *j, struct engine *engine, struct journal_store store)
+bool journal_init(struct journal *j, struct engine *engine, struct journal_store store,
+                  uint64_t published)
 {
-    *j = (struct journal){.engine = engine, .store = store};
+    *j = (struct journal){.engine = engine, .store = store, .published = published};
     j->batch = malloc(JOURNAL_BATCH_MAX * sizeof *j->batch);
     j->touched = malloc(JOURNAL_BATCH_MAX * sizeof(struct sale *));
     return j->batch != NULL && j->touched != NULL;
@@ -100,10 +102,23 @@ static bool write_event(struct journal *j, const struct event *event)
            fail_store(j, "writing an event");
 }
 
+/* One row a batch, not one an event. */
+static bool write_watermark(struct journal *j)
+{
+    uint64_t published = atomic_load_explicit(&j->engine->published, memory_order_acquire);
+    if (published <= j->published)
+        return true;
+    j->published = published;
+    return j->store.note_published(j->store.self, published, now_read().wall_ms) ||
+           fail_store(j, "writing the watermark of the streams");
+}
+
 static bool write_batch(struct journal *j)
 {
     if (!j->store.begin(j->store.self))
         return fail_store(j, "beginning a transaction");
+    if (!write_watermark(j))
+        return false;
     for (uint32_t i = 0; i < j->batch_count; i++)
         if (!write_event(j, &j->batch[i]))
             return false;
@@ -117,6 +132,7 @@ static bool write_batch(struct journal *j)
 /* Everything becomes visible before committed_seq says so. */
 static bool show_batch(struct journal *j)
 {
+    atomic_fetch_add_explicit(&j->engine->view_generation, 1, memory_order_acq_rel);
     for (uint32_t i = 0; i < j->batch_count; i++)
         if (!view_apply(&j->batch[i]))
             return fail(j, "out of memory after the commit", &j->batch[i], NULL);
@@ -129,6 +145,7 @@ static bool show_batch(struct journal *j)
         journal_refresh_sole_active(j->engine);
     j->states_changed = false;
     log_commit(&j->engine->log, j->batch[j->batch_count - 1].seq);
+    atomic_fetch_add_explicit(&j->engine->view_generation, 1, memory_order_release);
     for (uint32_t i = 0; i < j->engine->options.ports; i++)
         port_notify(&j->engine->ports[i]);
     return true;
@@ -139,11 +156,14 @@ enum journal_result journal_round(struct journal *j)
     take_batch(j);
     atomic_store_explicit(&j->engine->storage_full, j->store.storage_full(j->store.self),
                           memory_order_relaxed);
-    if (j->batch_count == 0) {
-        j->store.idle(j->store.self);
-        return JOURNAL_IDLE;
-    }
-    return write_batch(j) && show_batch(j) ? JOURNAL_WROTE : JOURNAL_FAILED;
+    if (j->batch_count > 0)
+        return write_batch(j) && show_batch(j) ? JOURNAL_WROTE : JOURNAL_FAILED;
+    /* Nothing to write but, perhaps, the watermark: it has waited for a batch to go with. */
+    if (atomic_load_explicit(&j->engine->published, memory_order_acquire) > j->published &&
+        !write_batch(j))
+        return JOURNAL_FAILED;
+    j->store.idle(j->store.self);
+    return JOURNAL_IDLE;
 }
 
 void journal_refresh_sole_active(struct engine *engine)

@@ -33,6 +33,8 @@ struct journal_store {
     /* A sale's row, once a batch, after its events. */
     bool (*save_sale)(void *self, const struct sale *sale);
     bool (*commit)(void *self);
+    /* Notes that every event up to seq has been handed to the streams; inside a transaction. */
+    bool (*note_published)(void *self, uint64_t seq, int64_t at_wall_ms);
     /* Called when there was nothing to write: time for checkpoints and the like. */
     void (*idle)(void *self);
     /* Whether new orders must be refused for want of disk space. */
@@ -50,10 +52,13 @@ struct journal {
     uint32_t touched_count;
     int64_t last_wall_ms;
     bool states_changed; /* the batch holds a sale's event */
+    uint64_t published;  /* the watermark that the store has */
     char error[256];
 };
 
-bool journal_init(struct journal *journal, struct engine *engine, struct journal_store store);
+/* published: the watermark that the store has already. */
+bool journal_init(struct journal *journal, struct engine *engine, struct journal_store store,
+                  uint64_t published);
 void journal_free(struct journal *journal);
 
 enum journal_result { JOURNAL_IDLE, JOURNAL_WROTE, JOURNAL_FAILED };

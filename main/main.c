@@ -22,7 +22,9 @@
 #include "main/demo.h"
 #include "main/hash.h"
 #include "main/settings.h"
+#include "net/broadcast.h"
 #include "net/server.h"
+#include "persist/archive.h"
 #include "persist/recovery.h"
 #include "persist/store.h"
 
@@ -33,6 +35,8 @@ struct process {
     struct settings settings;
     struct store *store;
     struct engine engine;
+    struct archive *archive;
+    struct broadcaster *broadcaster;
     struct server *server;
     bool engine_made;
 };
@@ -76,10 +80,11 @@ static bool open_engine(struct process *p, bool demo, char *error)
         return false;
     hash_set_key(store_key(p->store));
     struct engine_options options = {.workers = p->settings.workers,
-                                     .ports = p->settings.net_threads + demo,
+                                     .ports = p->settings.net_threads + 1 + demo,
                                      .state_interval_ms = p->settings.state_interval_ms,
                                      .hash = keyed_siphash,
-                                     .last_seq = store_last_seq(p->store)};
+                                     .last_seq = store_last_seq(p->store),
+                                     .published = store_published(p->store)};
     p->engine_made = true;
     if (engine_init(&p->engine, options, store_journal(p->store, keyed_siphash)))
         return true;
@@ -101,6 +106,24 @@ static bool recover_engine(struct process *p, char *error)
     return true;
 }
 
+static bool open_broadcaster(struct process *p, char *error)
+{
+    p->archive = archive_open(p->settings.data_dir, error, LINE_BYTES_MAX);
+    if (p->archive == NULL)
+        return false;
+    const struct broadcast_options options = {.net_threads = p->settings.net_threads,
+                                              .port = p->settings.net_threads,
+                                              .heartbeat_ms = p->settings.heartbeat_ms,
+                                              .tick_ms = p->settings.stream_tick_ms,
+                                              .streams_max = p->settings.max_streams,
+                                              .streams_per_address_max =
+                                                  p->settings.max_streams_per_address,
+                                              .buyer_names_shown = p->settings.buyer_names_shown,
+                                              .archive = archive_reader(p->archive)};
+    p->broadcaster = broadcast_open(&options, &p->engine, error, LINE_BYTES_MAX);
+    return p->broadcaster != NULL;
+}
+
 static bool open_server(struct process *p, char *error)
 {
     const struct server_options options = {.host = p->settings.listen_host,
@@ -109,7 +132,8 @@ static bool open_server(struct process *p, char *error)
                                            .max_connections = p->settings.max_connections,
                                            .jwt_key = &p->settings.jwt_secret,
                                            .payment_key = &p->settings.payment_secret,
-                                           .buyer_names_shown = p->settings.buyer_names_shown};
+                                           .buyer_names_shown = p->settings.buyer_names_shown,
+                                           .broadcaster = p->broadcaster};
     p->server = server_open(&options, &p->engine, error, LINE_BYTES_MAX);
     if (p->server == NULL)
         return false;
@@ -121,7 +145,7 @@ static bool open_server(struct process *p, char *error)
 
 static bool run_threads(struct process *p, char *error)
 {
-    if (engine_start(&p->engine) && server_start(p->server))
+    if (engine_start(&p->engine) && broadcast_start(p->broadcaster) && server_start(p->server))
         return true;
     snprintf(error, LINE_BYTES_MAX, "cannot start threads: %s", strerror(errno));
     return false;
@@ -151,6 +175,8 @@ static void say_ready(const struct process *p)
 static void close_all(struct process *p)
 {
     server_close(p->server);
+    broadcast_close(p->broadcaster);
+    archive_close(p->archive);
     if (p->engine_made)
         engine_free(&p->engine);
     store_close(p->store);
@@ -163,7 +189,8 @@ static int serve(struct process *p, bool demo)
     diag_configure(level_of(p->settings.log_level), p->settings.log_json);
     sigset_t stop = block_stop_signals();
     (void)pthread_setname_np(pthread_self(), "main");
-    bool opened = open_engine(p, demo, error) && recover_engine(p, error) && open_server(p, error);
+    bool opened = open_engine(p, demo, error) && recover_engine(p, error) &&
+                  open_broadcaster(p, error) && open_server(p, error);
     if (!opened) {
         diag(DIAG_ERROR, "cannot start: %s", error);
         close_all(p);
@@ -174,7 +201,7 @@ static int serve(struct process *p, bool demo)
         return EXIT_FAILURE; /* some threads run: leave everything to them and to exit */
     }
     say_ready(p);
-    struct port *own = &p->engine.ports[p->settings.net_threads];
+    struct port *own = &p->engine.ports[p->settings.net_threads + 1];
     if (demo &&
         !demo_open_sale(&p->engine, own, p->settings.listen_host, server_port(p->server), stdout))
         diag(DIAG_ERROR, "the demo sale could not be opened");
@@ -182,6 +209,7 @@ static int serve(struct process *p, bool demo)
     (void)sigwait(&stop, &signal_number);
     diag(DIAG_INFO, "stopping on signal %d", signal_number);
     server_stop(p->server);
+    broadcast_stop(p->broadcaster);
     engine_stop(&p->engine);
     close_all(p);
     diag(DIAG_INFO, "stopped");

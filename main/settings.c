@@ -438,6 +438,10 @@ static const struct row rows[] = {
      "with less free space on the disk no new orders are taken", FIELD(min_free_bytes)},
     {"max-connections", NULL, "0", &kind_u32, 0, 1000000, NULL,
      "connections at once; 0 goes by the descriptor limit", FIELD(max_connections)},
+    {"max-streams", NULL, "10000", &kind_u32, 1, 1000000, NULL,
+     "event streams at once; more get 503", FIELD(max_streams)},
+    {"max-streams-per-address", NULL, "10000", &kind_u32, 1, 1000000, NULL,
+     "event streams at once from one address; more get 503", FIELD(max_streams_per_address)},
 };
 
 enum { ROW_COUNT = sizeof rows / sizeof rows[0] };

@@ -50,7 +50,9 @@ struct settings {
     bool log_json;
     uint64_t min_free_bytes; /* --min-free-bytes, default 67108864: below it no new orders */
     uint32_t
-        max_connections; /* --max-connections, 1..1000000, default 0: by the descriptor limit */
+        max_connections;  /* --max-connections, 1..1000000, default 0: by the descriptor limit */
+    uint32_t max_streams; /* --max-streams, 1..1000000 */
+    uint32_t max_streams_per_address;   /* --max-streams-per-address, 1..1000000 */
     uint8_t origins[SETTINGS_ROWS_MAX]; /* enum setting_origin by table row, for settings_print() */
 };
 

@@ -112,19 +112,45 @@ void conn_open(struct net *net, int fd)
     arm_recv(net, conn);
 }
 
+static void leave_to_close(struct net *net, struct conn *conn)
+{
+    deadline_set(net, conn, DEADLINE_NONE);
+    conn->closing = true;
+    conn->newer = net->closing;
+    net->closing = conn;
+}
+
 /* Nobody is owed an answer: the request in work, if any, is forgotten. The slot stays until
  * conn_reap(), so callers may look at it after this. */
 void conn_close(struct net *net, struct conn *conn)
 {
     if (conn->closing)
         return;
-    deadline_set(net, conn, DEADLINE_NONE);
-    conn->closing = true;
-    conn->newer = net->closing;
-    net->closing = conn;
+    leave_to_close(net, conn);
     /* Ends the receive and the send in flight; only after their completions may the slot be used
      * again. */
     (void)shutdown(conn->fd, SHUT_RDWR);
+}
+
+void conn_hand_over(struct net *net, struct conn *conn, struct subscription *subscription)
+{
+    conn->subscription = subscription;
+    leave_to_close(net, conn);
+    stop_recv(net, conn);
+}
+
+/* The descriptor goes to the broadcaster, or is closed. */
+static void let_go(struct net *net, struct conn *conn)
+{
+    struct subscription *subscription = conn->subscription;
+    bool taken = false;
+    if (subscription != NULL && !conn->peer_done) {
+        subscription->fd = conn->fd;
+        taken = broadcast_take(net->server->options.broadcaster, net->index, subscription);
+    }
+    free(subscription);
+    if (!taken)
+        (void)close(conn->fd);
 }
 
 void conn_reap(struct net *net)
@@ -137,7 +163,7 @@ void conn_reap(struct net *net)
             continue;
         }
         *link = conn->newer;
-        (void)close(conn->fd);
+        let_go(net, conn);
         free_slot(net, conn);
     }
 }
@@ -282,8 +308,10 @@ void conn_received(struct net *net, struct conn *conn, const struct io_uring_cqe
         conn->recv_armed = false;
     if (cqe->res > 0 && (cqe->flags & IORING_CQE_F_BUFFER) != 0)
         take_bytes(net, conn, cqe);
-    if (conn->closing)
+    if (conn->closing) {
+        conn->peer_done = conn->peer_done || cqe->res == 0;
         return;
+    }
     if (cqe->res == 0)
         peer_finished(net, conn);
     else if (cqe->res < 0 && cqe->res != -ENOBUFS && cqe->res != -ECANCELED)

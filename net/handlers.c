@@ -401,11 +401,11 @@ void handle_live(const struct call *call)
     answer_status(call, "live");
 }
 
-/* There are no event streams in this version, so nobody is connected to one. */
 void handle_streams(const struct call *call)
 {
-    char none[] = "{\"connections\":0,\"users\":0,\"maxPerUser\":0}";
-    const struct text out = {.start = none, .len = sizeof none - 1};
+    char buffer[512];
+    struct text out = text_in(buffer, sizeof buffer);
+    broadcast_put_health(call->net->server->options.broadcaster, &out);
     answer_json(call->net, call->conn, 200, &out);
 }
 

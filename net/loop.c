@@ -14,12 +14,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "engine/check.h"
 #include "net/net.h"
 #include "net/replies.h"
+#include "net/uring.h"
 
 static const size_t buffer_ring_bytes = RECV_BUFFERS * sizeof(struct io_uring_buf);
 
@@ -228,10 +228,7 @@ void *net_main(void *arg)
     char name[16];
     snprintf(name, sizeof name, "net-%u", net->index);
     (void)pthread_setname_np(pthread_self(), name);
-    /* liburing 2.3 declares io_uring_enable_rings() but does not export it. */
-    MUST(syscall(SYS_io_uring_register, net->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) ==
-             0,
-         "a ring that cannot be enabled");
+    MUST(uring_enable(&net->ring), "a ring that cannot be enabled");
     net->now = now_read();
     arm_event(net);
     int64_t stop_at_mono_ms = 0;

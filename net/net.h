@@ -19,6 +19,7 @@
 
 #include "engine/engine.h"
 #include "engine/text.h"
+#include "net/broadcast.h"
 #include "net/http.h"
 #include "net/server.h"
 
@@ -67,6 +68,7 @@ struct conn {
     bool peer_done;   /* the peer has sent all it will */
     /* of the request in work */
     bool head_only, admin;
+    struct subscription *subscription; /* owned; it becomes a stream once nothing is in flight */
     /* bytes */
     char *pending, *out;
     uint32_t pending_bytes, out_bytes, out_sent, out_room;
@@ -139,6 +141,9 @@ void conn_answered(struct net *net, struct conn *conn);
 /* The connection of a reply, or NULL when it has gone. */
 struct conn *conn_of_context(struct net *net, uint64_t context);
 uint64_t conn_context(const struct conn *conn);
+/* The connection is to become this stream: it leaves this thread when its receive has ended. Takes
+ * the subscription, which was allocated with malloc(). */
+void conn_hand_over(struct net *net, struct conn *conn, struct subscription *subscription);
 /* Server is stopping: closes the connection unless a request of it is in work. */
 void conn_stop(struct net *net, struct conn *conn);
 

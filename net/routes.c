@@ -11,7 +11,7 @@
 #include "net/answer.h"
 #include "net/handlers.h"
 
-enum access { OPEN_TO_ALL, ADMINS_ONLY };
+enum access { OPEN_TO_ALL, ANY_TOKEN, CONSUMERS, ADMINS_ONLY };
 
 struct route {
     const char *path; /* "{}" stands for one segment, an id */
@@ -27,6 +27,9 @@ static const struct route routes[] = {
     {"/pay", true, HTTP_POST_, OPEN_TO_ALL, handle_pay},
     {"/cancel", true, HTTP_POST_, OPEN_TO_ALL, handle_cancel},
     {"/transactions/{}", true, HTTP_GET_, OPEN_TO_ALL, handle_get_order},
+    {"/sales/events", false, HTTP_GET_, OPEN_TO_ALL, handle_public_stream},
+    {"/users/{}/notifications/stream", false, HTTP_GET_, ANY_TOKEN, handle_user_stream},
+    {"/events/stream", false, HTTP_GET_, CONSUMERS, handle_events_stream},
     {"/sales/{}", true, HTTP_GET_, OPEN_TO_ALL, handle_get_sale},
     {"/sales", true, HTTP_GET_, OPEN_TO_ALL, handle_list_sales},
     {"/sales/{}/buyers", true, HTTP_GET_, OPEN_TO_ALL, handle_buyers},
@@ -101,8 +104,9 @@ static const struct route *find(struct slice path, enum http_method method, stru
     return NULL;
 }
 
-static enum token_verdict identify(struct call *call, struct identity *identity)
+static enum token_verdict identify(struct call *call)
 {
+    struct identity *identity = &call->identity;
     struct slice token = token_of_request(call->request);
     if (token.data == NULL)
         return TOKEN_ABSENT;
@@ -112,19 +116,29 @@ static enum token_verdict identify(struct call *call, struct identity *identity)
     return verdict;
 }
 
+static bool may(const struct call *call, enum access access)
+{
+    if (access == OPEN_TO_ALL || call->admin)
+        return true;
+    return access == ANY_TOKEN || (access == CONSUMERS && call->identity.role == ROLE_CONSUMER);
+}
+
 /* An open path works without a token and with a bad one; a good one may show more. */
 static bool admit(struct call *call, const struct route *route)
 {
-    struct identity identity = {.role = ROLE_NONE};
-    enum token_verdict verdict = identify(call, &identity);
-    if (route->access == OPEN_TO_ALL || call->admin)
-        return true;
-    if (verdict == TOKEN_OK)
-        answer_problem(call->net, call->conn, 403, "forbidden", "this needs a token of role admin",
-                       NULL);
-    else
+    enum token_verdict verdict = identify(call);
+    if (verdict != TOKEN_OK)
+        call->identity = (struct identity){.role = ROLE_NONE};
+    if (verdict != TOKEN_OK && route->access != OPEN_TO_ALL)
         answer_problem(call->net, call->conn, 401, "unauthorized", token_verdict_text(verdict),
                        NULL);
+    else if (!may(call, route->access))
+        answer_problem(call->net, call->conn, 403, "forbidden",
+                       route->access == CONSUMERS ? "this needs a token of role consumer or admin"
+                                                  : "this needs a token of role admin",
+                       NULL);
+    else
+        return true;
     return false;
 }
 

@@ -15,8 +15,9 @@ struct call {
     struct net *net;
     struct conn *conn;
     const struct http_request *request;
-    struct slice id; /* the {id} of the path, if it has one */
-    bool admin;      /* a valid token of role admin came with it */
+    struct slice id;          /* the {id} of the path, if it has one */
+    struct identity identity; /* of its token; all zero without a valid one */
+    bool admin;               /* a valid token of role admin came with it */
 };
 
 void route_request(struct net *net, struct conn *conn, const struct http_request *request);

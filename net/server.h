@@ -16,6 +16,7 @@
 
 #include "net/token.h"
 
+struct broadcaster;
 struct engine;
 struct server;
 
@@ -26,6 +27,7 @@ struct server_options {
     uint32_t max_connections;                      /* 0: as many as descriptors allow */
     const struct token_key *jwt_key, *payment_key; /* borrowed until server_close() */
     bool buyer_names_shown;
+    struct broadcaster *broadcaster; /* takes over the connections of event streams; borrowed */
 };
 
 /* NULL and a line in error (no newline) on failure. The engine has one port a net thread; borrowed.

@@ -28,7 +28,9 @@ static const char tables[] =
     " expires_at_ms INTEGER, last_seq INTEGER NOT NULL);"
     "CREATE TABLE IF NOT EXISTS event_rows("
     " seq INTEGER PRIMARY KEY, kind INTEGER NOT NULL, sale INTEGER NOT NULL, ord INTEGER,"
-    " created_at_ms INTEGER NOT NULL, payload TEXT NOT NULL);";
+    " created_at_ms INTEGER NOT NULL, payload TEXT NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS publications(up_to_seq INTEGER PRIMARY KEY, at_ms INTEGER NOT "
+    "NULL);";
 
 static void put_case(struct text *sql, unsigned value, const char *name)
 {
@@ -70,7 +72,9 @@ static void put_events_view(struct text *sql)
                   " ELSE printf('%012x%012x', o.seq, o.tag) END AS aggregate_id, CASE e.kind");
     for (unsigned i = 0; i < EVENT_KIND_COUNT; i++)
         put_case(sql, i, event_row((enum event_kind)i)->wire_name);
-    text_str(sql, " END AS event_type, e.payload, e.created_at_ms, NULL AS published_at_ms"
+    text_str(sql, " END AS event_type, e.payload, e.created_at_ms,"
+                  " (SELECT p.at_ms FROM publications p WHERE p.up_to_seq >= e.seq"
+                  " ORDER BY p.up_to_seq LIMIT 1) AS published_at_ms"
                   " FROM event_rows e JOIN sale_rows s ON s.seq = e.sale"
                   " LEFT JOIN order_rows o ON o.seq = e.ord;");
 }

@@ -1,13 +1,15 @@
 /*
  * schema.h: the tables of flashd.db and the views that contract.md promises over them.
  *
- *   sale_rows   one a sale, keyed by the seq of its sale.created; changed once per commit that
- * touches it order_rows  one an order, keyed by the seq of the event that made it: append-only
- * keys, no text index event_rows  one an event: the outbox and the source of truth meta        the
- * key that ids and name hashes are made with
+ *   sale_rows     one a sale, keyed by the seq of its sale.created; changed once per commit
+ *   order_rows    one an order, keyed by the seq of the event that made it: append-only keys
+ *   event_rows    one an event: the outbox and the source of truth
+ *   publications  watermarks: events up to up_to_seq had been handed to the streams at at_ms
+ *   meta          the key that ids and name hashes are made with
  *
- *   sales, orders, domain_events   views with ids, state names and event names as text, made anew
- * at each open from the engine's own tables, so that a name stands in one place
+ *   sales, orders, domain_events
+ *                 views with ids, state names and event names as text, made anew at each open from
+ *                 the engine's own tables, so that a name stands in one place
  *
  * Thread: main at start. Fails: with SQLite's message.
  */
@@ -17,7 +19,7 @@
 #include <sqlite3.h>
 #include <stdbool.h>
 
-enum { SCHEMA_VERSION = 1 };
+enum { SCHEMA_VERSION = 2 };
 
 /* Creates what is missing. False: sqlite3_errmsg() says why. */
 bool schema_create(sqlite3 *db);

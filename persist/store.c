@@ -43,6 +43,7 @@ enum statement {
     STMT_MOVE_ORDER,
     STMT_ADD_SALE,
     STMT_MOVE_SALE,
+    STMT_PUBLISHED,
     STMT_COUNT
 };
 
@@ -63,6 +64,7 @@ static const char *const statements[STMT_COUNT] = {
                       " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, ?4, 0, 0, 0, ?1)",
     [STMT_MOVE_SALE] = "UPDATE sale_rows SET state = ?2, sold_out = ?3, available = ?4, held = ?5,"
                        " sold = ?6, waiting = ?7, last_seq = ?8 WHERE seq = ?1",
+    [STMT_PUBLISHED] = "INSERT INTO publications(up_to_seq, at_ms) VALUES(?1, ?2)",
 };
 
 struct store {
@@ -244,16 +246,25 @@ sqlite3 *store_db(struct store *s)
     return s->db;
 }
 
+static uint64_t number_of(const struct store *s, const char *sql)
+{
+    sqlite3_stmt *statement = NULL;
+    uint64_t number = 0;
+    if (sqlite3_prepare_v2(s->db, sql, -1, &statement, NULL) == SQLITE_OK &&
+        sqlite3_step(statement) == SQLITE_ROW)
+        number = (uint64_t)sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return number;
+}
+
 uint64_t store_last_seq(const struct store *s)
 {
-    sqlite3_stmt *last = NULL;
-    uint64_t seq = 0;
-    if (sqlite3_prepare_v2(s->db, "SELECT coalesce(max(seq), 0) FROM event_rows", -1, &last,
-                           NULL) == SQLITE_OK &&
-        sqlite3_step(last) == SQLITE_ROW)
-        seq = (uint64_t)sqlite3_column_int64(last, 0);
-    sqlite3_finalize(last);
-    return seq;
+    return number_of(s, "SELECT coalesce(max(seq), 0) FROM event_rows");
+}
+
+uint64_t store_published(const struct store *s)
+{
+    return number_of(s, "SELECT coalesce(max(up_to_seq), 0) FROM publications");
 }
 
 /* ---- writing ---- */
@@ -391,6 +402,14 @@ static bool save_sale(void *self, const struct sale *sale)
     return run(move) && sqlite3_changes(s->db) == 1;
 }
 
+static bool note_published(void *self, uint64_t seq, int64_t at_wall_ms)
+{
+    sqlite3_stmt *note = ((struct store *)self)->statements[STMT_PUBLISHED];
+    bind_number(note, 1, seq);
+    (void)sqlite3_bind_int64(note, 2, at_wall_ms);
+    return run(note);
+}
+
 static bool storage_full(void *self)
 {
     struct store *s = self;
@@ -421,6 +440,7 @@ struct journal_store store_journal(struct store *s, keyed_hash *hash)
                                   .append = append,
                                   .save_sale = save_sale,
                                   .commit = commit,
+                                  .note_published = note_published,
                                   .idle = idle,
                                   .storage_full = storage_full,
                                   .error = error_text};

@@ -37,6 +37,8 @@ void store_close(struct store *store);
 const unsigned char *store_key(const struct store *store);
 /* seq of the last event in the database; 0 for none. */
 uint64_t store_last_seq(const struct store *store);
+/* seq of the last event that had been handed to the streams. */
+uint64_t store_published(const struct store *store);
 /* The store as the journal uses it; hash is the keyed hash made with store_key(). */
 struct journal_store store_journal(struct store *store, keyed_hash *hash);
 /* For recovery, on the same connection. Borrowed. */

@@ -1,0 +1,454 @@
+/*
+ * broadcast.c: the broadcaster's round: new streams, new events, ticks, sends (see broadcast.h, stream.h).
+ *
+ * Happy path: the journal's wake after a commit -> read_new_events (each encoded once) -> stream_pump for every
+ * stream: one send carries all that came since its last one.
+ * With nobody listening it reads nothing: an event that no stream wants is published as soon as it is durable.
+ *
+ * Thread: broadcaster, but for the functions of broadcast.h that say otherwise.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "engine/check.h"
+#include "net/stream.h"
+#include "net/uring.h"
+
+enum { SQ_ENTRIES = 1024, CQ_ENTRIES = 16384, PAGES_A_ROUND = 8, QUIET_SLEEP_MS = 500 };
+
+struct io_uring_sqe *broadcast_sqe(struct broadcaster *b)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&b->ring);
+    while (sqe == NULL) {
+        (void)io_uring_submit(&b->ring);
+        sqe = io_uring_get_sqe(&b->ring);
+    }
+    return sqe;
+}
+
+uint64_t stream_user_data(enum stream_operation op, const struct stream *s)
+{
+    return (uint64_t)op << 56 | (uint64_t)(s->generation & 0xffffff) << 32 | s->slot;
+}
+
+static void arm_event(struct broadcaster *b)
+{
+    struct io_uring_sqe *sqe = broadcast_sqe(b);
+    io_uring_prep_read(sqe, b->event_fd, &b->event_value, sizeof b->event_value, 0);
+    io_uring_sqe_set_data64(sqe, (uint64_t)STREAM_OP_EVENT << 56);
+}
+
+static void wake(void *arg)
+{
+    const struct broadcaster *b = arg;
+    const uint64_t one = 1;
+    ssize_t written = write(b->event_fd, &one, sizeof one); /* full: it is being woken anyway */
+    (void)written;
+}
+
+/* ---- opening ---- */
+
+static bool open_parts(struct broadcaster *b)
+{
+    bool ok = frames_init(&b->events) && frames_init(&b->updates);
+    b->scratch = malloc(SCRATCH_BYTES);
+    b->pending_of_sale = calloc(SALES_MAX, sizeof *b->pending_of_sale);
+    b->event_fd = eventfd(0, EFD_CLOEXEC);
+    for (uint32_t i = 0; i < b->options.net_threads; i++)
+        ok = handoff_ring_init(&b->inboxes[i], INBOX_SLOTS) && ok;
+    return ok && b->scratch != NULL && b->pending_of_sale != NULL && b->event_fd >= 0;
+}
+
+struct broadcaster *broadcast_open(const struct broadcast_options *options, struct engine *engine,
+                                   char *error, size_t error_bytes)
+{
+    struct broadcaster *b = aligned_alloc(
+        CACHE_LINE_BYTES, (sizeof *b + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES);
+    if (b == NULL) {
+        snprintf(error, error_bytes, "out of memory");
+        return NULL;
+    }
+    memset(b, 0, sizeof *b);
+    b->options = *options;
+    b->engine = engine;
+    b->port = &engine->ports[options->port];
+    b->event_fd = b->ring.ring_fd = -1;
+    /* The thread that makes its first call enters it: made disabled, like the net threads' rings. */
+    struct io_uring_params params = {.cq_entries = CQ_ENTRIES,
+                                     .flags = IORING_SETUP_CQSIZE | IORING_SETUP_SINGLE_ISSUER |
+                                              IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED};
+    int rc = open_parts(b) ? io_uring_queue_init_params(SQ_ENTRIES, &b->ring, &params) : -ENOMEM;
+    if (rc == 0)
+        return b;
+    b->ring.ring_fd = -1;
+    snprintf(error, error_bytes, "cannot open the broadcaster: %s", strerror(-rc));
+    broadcast_close(b);
+    return NULL;
+}
+
+void broadcast_close(struct broadcaster *b)
+{
+    if (b == NULL)
+        return;
+    if (b->ring.ring_fd >= 0)
+        io_uring_queue_exit(&b->ring);
+    for (uint32_t i = 0; i < b->streams_made; i++) {
+        if (b->streams[i]->sub.fd >= 0)
+            (void)close(b->streams[i]->sub.fd);
+        free(b->streams[i]->out);
+        free(b->streams[i]->found);
+        free(b->streams[i]);
+    }
+    for (uint32_t i = 0; i < b->options.net_threads; i++) {
+        struct handoff handoff;
+        while (handoff_ring_pop(&b->inboxes[i], &handoff))
+            (void)close(handoff.subscription.fd);
+        handoff_ring_free(&b->inboxes[i]);
+    }
+    frames_free(&b->events);
+    frames_free(&b->updates);
+    free(b->streams);
+    free(b->free_slots);
+    free(b->pending);
+    free(b->pending_of_sale);
+    free(b->scratch);
+    if (b->event_fd >= 0)
+        (void)close(b->event_fd);
+    free(b);
+}
+
+bool broadcast_take(struct broadcaster *b, uint32_t net, struct subscription *subscription)
+{
+    struct handoff handoff = {*subscription};
+    if (!handoff_ring_push(&b->inboxes[net], &handoff))
+        return false;
+    wake(b);
+    return true;
+}
+
+/* ---- new events ---- */
+
+static int by_seq(const void *a, const void *b)
+{
+    const struct pending_update *x = a, *y = b;
+    return (x->seq > y->seq) - (x->seq < y->seq);
+}
+
+static void append_frame(struct frames *frames, const struct text *text, uint64_t seq, uint8_t kind,
+                         const struct sale *sale, const struct order *order)
+{
+    if (text->len > 0)
+        frames_append(frames,
+                      (struct frame){.seq = seq,
+                                     .bytes = (uint32_t)text->len,
+                                     .kind = kind,
+                                     .sale = sale,
+                                     .order = order},
+                      text->start);
+}
+
+/* The tick is over: each sale's latest, in the order of their seqs. */
+static void flush_updates(struct broadcaster *b)
+{
+    char buffer[FRAME_BYTES_MAX];
+    qsort(b->pending, b->pending_count, sizeof *b->pending, by_seq);
+    for (uint32_t i = 0; i < b->pending_count; i++) {
+        const struct pending_update *update = &b->pending[i];
+        struct text text = text_in(buffer, sizeof buffer);
+        encode_update(&text, b, update);
+        append_frame(&b->updates, &text, update->seq, EVENT_ORDER_RESERVED, update->sale,
+                     update->order);
+        b->pending_of_sale[update->sale->index] = 0;
+    }
+    b->pending_count = 0;
+}
+
+static bool make_room(struct broadcaster *b)
+{
+    if (b->pending_count < b->pending_room)
+        return true;
+    uint32_t room = b->pending_room == 0 ? 64 : b->pending_room * 2;
+    struct pending_update *grown = realloc(b->pending, room * sizeof *grown);
+    if (grown == NULL)
+        return false;
+    b->pending = grown;
+    b->pending_room = room;
+    return true;
+}
+
+/* Latest wins: a sale has one update a tick. */
+static void keep_update(struct broadcaster *b, struct pending_update update)
+{
+    uint32_t *place = &b->pending_of_sale[update.sale->index];
+    if (b->pending_count == 0)
+        b->tick_due_mono_ms = b->now.mono_ms + b->options.tick_ms;
+    if (*place != 0) {
+        b->pending[*place - 1] = update;
+        return;
+    }
+    if (!make_room(b))
+        flush_updates(b); /* without memory: sooner than the tick */
+    if (b->pending_count == b->pending_room)
+        return; /* not even the first room: the next event of the sale shows it */
+    b->pending[b->pending_count++] = update;
+    *place = b->pending_count;
+}
+
+static void publish_public(struct broadcaster *b, const struct archived_event *event,
+                           const struct order *order, const struct sale *sale)
+{
+    if (encode_is_update((enum event_kind)event->kind) && b->options.tick_ms > 0) {
+        keep_update(b, encode_update_of(event, order, sale));
+        return;
+    }
+    char buffer[FRAME_BYTES_MAX];
+    struct text text = text_in(buffer, sizeof buffer);
+    flush_updates(b); /* ids rise */
+    encode_public(&text, b, event, order, sale);
+    append_frame(&b->updates, &text, event->seq, event->kind, sale, order);
+}
+
+static void publish(void *arg, const struct archived_event *event)
+{
+    struct broadcaster *b = arg;
+    const struct seqmap *map = &b->engine->seqmap;
+    const struct sale *sale = seqmap_sale(map, event->sale_seq);
+    const struct order *order = event->order_seq != 0 ? seqmap_order(map, event->order_seq) : NULL;
+    char buffer[FRAME_BYTES_MAX];
+    struct text text = text_in(buffer, sizeof buffer);
+    MUST(event->seq == b->head + 1, "the archive skips a seq (G5)");
+    encode_event(&text, event);
+    append_frame(&b->events, &text, event->seq, event->kind, sale, order);
+    publish_public(b, event, order, sale);
+    b->head = event->seq;
+}
+
+static void read_new_events(struct broadcaster *b)
+{
+    uint64_t committed = log_committed(&b->engine->log);
+    if (b->open_count == 0)
+        b->head = committed; /* nobody to hand it to */
+    for (int page = 0; page < PAGES_A_ROUND && b->head < committed; page++)
+        if (b->options.archive.read(b->options.archive.self, b->head, ARCHIVE_PAGE_EVENTS, publish,
+                                    b) <= 0)
+            break;
+    b->more = b->more || (b->open_count > 0 && b->head < committed);
+    atomic_store_explicit(&b->engine->published, b->head, memory_order_release);
+}
+
+/* ---- new streams ---- */
+
+/* From here on, events are read and encoded; what came before is in the archive. */
+static void begin_listening(struct broadcaster *b)
+{
+    flush_updates(b); /* what was left of the last audience */
+    b->head = log_committed(&b->engine->log);
+    frames_clear(&b->events, b->head);
+    frames_clear(&b->updates, b->head);
+}
+
+static void take_streams(struct broadcaster *b)
+{
+    for (uint32_t i = 0; i < b->options.net_threads; i++) {
+        struct handoff handoff;
+        while (handoff_ring_pop(&b->inboxes[i], &handoff)) {
+            if (b->open_count == 0)
+                begin_listening(b);
+            struct stream *s = stream_open(b, &handoff.subscription);
+            if (s == NULL)
+                (void)close(handoff.subscription.fd);
+            else
+                snapshot_begin(b, s);
+            b->more = true;
+        }
+    }
+}
+
+static void take_replies(struct broadcaster *b)
+{
+    struct reply reply;
+    while (port_receive(b->port, &reply)) {
+        struct stream *s = b->streams[(uint32_t)reply.context];
+        if (s->generation == reply.context >> 32 && s->looking_up && !s->closing)
+            snapshot_found(b, s, reply.order);
+        b->more = true;
+    }
+}
+
+/* ---- a round ---- */
+
+static void complete_all(struct broadcaster *b)
+{
+    struct io_uring_cqe *cqe;
+    unsigned head, n = 0;
+    io_uring_for_each_cqe(&b->ring, head, cqe)
+    {
+        enum stream_operation op = (enum stream_operation)(cqe->user_data >> 56);
+        struct stream *s = op == STREAM_OP_EVENT ? NULL : b->streams[(uint32_t)cqe->user_data];
+        if (op == STREAM_OP_EVENT)
+            arm_event(b);
+        else if (op == STREAM_OP_RECV)
+            stream_received(b, s, cqe->res);
+        else
+            stream_sent(b, s, cqe->res);
+        n++;
+    }
+    io_uring_cq_advance(&b->ring, n);
+}
+
+static int compare_hashes(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Users and the most devices of one, for /health/sse. */
+static void count_users(struct broadcaster *b)
+{
+    uint64_t *hashes = malloc((b->open_count + 1) * sizeof *hashes);
+    uint64_t users = 0, most = 0, same = 0, lag = 0;
+    uint32_t n = 0;
+    for (uint32_t i = 0; hashes != NULL && i < b->streams_made; i++) {
+        const struct stream *s = b->streams[i];
+        if (s->sub.fd < 0 || s->closing)
+            continue;
+        lag = b->head > s->cursor && b->head - s->cursor > lag ? b->head - s->cursor : lag;
+        if (s->sub.kind == STREAM_USER)
+            hashes[n++] = s->sub.user_hash;
+    }
+    if (n > 0)
+        qsort(hashes, n, sizeof *hashes, compare_hashes);
+    for (uint32_t i = 0; i < n; i++) {
+        same = i > 0 && hashes[i] == hashes[i - 1] ? same + 1 : 1;
+        users += same == 1;
+        most = same > most ? same : most;
+    }
+    free(hashes);
+    atomic_store_explicit(&b->stats.connections, b->open_count, memory_order_relaxed);
+    atomic_store_explicit(&b->stats.users, users, memory_order_relaxed);
+    atomic_store_explicit(&b->stats.max_per_user, most, memory_order_relaxed);
+    atomic_store_explicit(&b->stats.furthest_lag, lag, memory_order_relaxed);
+}
+
+static void sweep(struct broadcaster *b)
+{
+    if (b->now.mono_ms < b->sweep_due_mono_ms)
+        return;
+    b->sweep_due_mono_ms = b->now.mono_ms + SWEEP_MS;
+    for (uint32_t i = 0; i < b->streams_made; i++)
+        stream_sweep(b, b->streams[i]);
+    count_users(b);
+}
+
+static int64_t sleep_ms(const struct broadcaster *b)
+{
+    if (b->more)
+        return 0;
+    if (b->open_count == 0)
+        return QUIET_SLEEP_MS;
+    int64_t due = b->sweep_due_mono_ms;
+    if (b->pending_count > 0 && b->tick_due_mono_ms < due)
+        due = b->tick_due_mono_ms;
+    return due > b->now.mono_ms ? due - b->now.mono_ms : 0;
+}
+
+/* Only while somebody listens does a commit wake this thread; a new stream always does. */
+static void wait_for_work(struct broadcaster *b)
+{
+    struct io_uring_cqe *cqe;
+    int64_t ms = sleep_ms(b);
+    struct __kernel_timespec limit = {ms / 1000, ms % 1000 * 1000000};
+    bool may_sleep = ms > 0;
+    if (may_sleep && b->open_count > 0)
+        may_sleep = port_may_sleep(b->port) && log_committed(&b->engine->log) == b->head;
+    (void)io_uring_submit_and_wait_timeout(&b->ring, &cqe, may_sleep ? 1 : 0,
+                                           may_sleep ? &limit : NULL, NULL);
+    port_awake(b->port);
+    b->more = false;
+}
+
+static void run_round(struct broadcaster *b)
+{
+    b->now = now_read();
+    complete_all(b);
+    take_streams(b);
+    take_replies(b);
+    read_new_events(b);
+    if (b->pending_count > 0 && b->now.mono_ms >= b->tick_due_mono_ms)
+        flush_updates(b);
+    for (uint32_t i = 0; i < b->streams_made; i++)
+        stream_pump(b, b->streams[i]);
+    sweep(b);
+    stream_reap(b);
+}
+
+/* A few at a time, so that the clients do not come back in one instant. */
+static void close_some(struct broadcaster *b, int64_t left_ms)
+{
+    uint32_t rounds = left_ms > 10 ? (uint32_t)left_ms / 10 : 1;
+    uint32_t some = b->open_count / rounds + 1;
+    for (uint32_t i = 0; i < b->streams_made && some > 0; i++) {
+        struct stream *s = b->streams[i];
+        if (s->sub.fd < 0 || s->closing)
+            continue;
+        stream_close(b, s);
+        some--;
+    }
+}
+
+static void *broadcast_main(void *arg)
+{
+    struct broadcaster *b = arg;
+    struct __kernel_timespec pause = {0, 10000000};
+    struct io_uring_cqe *cqe;
+    (void)pthread_setname_np(pthread_self(), "broadcaster");
+    MUST(uring_enable(&b->ring), "a ring that cannot be enabled");
+    arm_event(b);
+    while (!atomic_load_explicit(&b->stopping, memory_order_acquire)) {
+        run_round(b);
+        wait_for_work(b);
+    }
+    int64_t end_mono_ms = now_read().mono_ms + BROADCAST_STOP_MS;
+    for (;;) {
+        run_round(b);
+        int64_t left_ms = end_mono_ms - b->now.mono_ms;
+        if (b->open_count == 0 || left_ms <= -BROADCAST_STOP_MS)
+            return NULL;
+        close_some(b, left_ms);
+        (void)io_uring_submit_and_wait_timeout(&b->ring, &cqe, 1, &pause, NULL);
+    }
+}
+
+bool broadcast_start(struct broadcaster *b)
+{
+    b->port->wake = wake;
+    b->port->wake_arg = b;
+    return pthread_create(&b->thread, NULL, broadcast_main, b) == 0;
+}
+
+void broadcast_stop(struct broadcaster *b)
+{
+    atomic_store_explicit(&b->stopping, true, memory_order_release);
+    wake(b);
+    (void)pthread_join(b->thread, NULL);
+}
+
+void broadcast_put_health(const struct broadcaster *b, struct text *out)
+{
+    const struct broadcast_stats *stats = &b->stats;
+    const struct {
+        const char *name;
+        const _Atomic uint64_t *value;
+    } rows[] = {{"connections", &stats->connections}, {"users", &stats->users},
+                {"maxPerUser", &stats->max_per_user}, {"framesSent", &stats->frames},
+                {"bytesSent", &stats->bytes},         {"clientsCut", &stats->cut},
+                {"streamsRefused", &stats->refused},  {"furthestLag", &stats->furthest_lag}};
+    text_str(out, "{");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        text_pair_number(out, rows[i].name,
+                         atomic_load_explicit(rows[i].value, memory_order_relaxed));
+    text_str(out, "}");
+}

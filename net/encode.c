@@ -1,0 +1,168 @@
+/*
+ * encode.c: events as SSE frames (stream.h). JSON never holds a line break, and ids are digits, so no frame
+ * can be broken by what a client chose.
+ *
+ * Two frames that stem from one event share its place in the order, so only the last of them carries the id:
+ * a client that is cut off between the two gets both again, never one less.
+ *
+ * Thread: broadcaster. Fails: by the text's overflow.
+ */
+#include "net/stream.h"
+
+/* ---- fields of a payload of ours ---- */
+
+/* What follows "key": in a payload; quotes inside strings are escaped, so the pattern is met at keys only. */
+static const char *value_at(const struct archived_event *event, const char *pattern)
+{
+    return memmem(event->payload, event->payload_bytes, pattern, strlen(pattern));
+}
+
+static uint64_t number_of(const struct archived_event *event, const char *pattern)
+{
+    const char *at = value_at(event, pattern), *end = event->payload + event->payload_bytes;
+    uint64_t number = 0;
+    if (at == NULL)
+        return 0;
+    for (at += strlen(pattern); at < end && *at >= '0' && *at <= '9'; at++)
+        number = number * 10 + (uint64_t)(*at - '0');
+    return number;
+}
+
+/* A time of the payload, as it stands there. */
+static void pair_time_of(struct text *out, const char *key, const struct archived_event *event,
+                         const char *pattern)
+{
+    const char *at = value_at(event, pattern);
+    if (at != NULL)
+        text_pair_plain(out, key, at + strlen(pattern), TEXT_TIME_CHARS);
+}
+
+/* ---- frames ---- */
+
+static void open_frame(struct text *out, uint64_t seq, const char *type)
+{
+    if (seq != 0) {
+        text_str(out, "id: ");
+        text_number(out, seq);
+        text_str(out, "\n");
+    }
+    text_str(out, "event: ");
+    text_str(out, type);
+    text_str(out, "\ndata: ");
+}
+
+static void close_frame(struct text *out)
+{
+    text_str(out, "\n\n");
+}
+
+void encode_event(struct text *out, const struct archived_event *event)
+{
+    open_frame(out, event->seq, event_row((enum event_kind)event->kind)->wire_name);
+    text_bytes(out, event->payload, event->payload_bytes);
+    close_frame(out);
+}
+
+void encode_queue_switch(struct text *out, const struct broadcaster *b,
+                         const struct archived_event *event, const struct order *order,
+                         const struct sale *sale)
+{
+    char id[ID_CHARS];
+    engine_order_id(b->engine, order, id);
+    open_frame(out, 0, "queue_switch");
+    text_str(out, "{");
+    text_pair_plain(out, "transactionId", id, sizeof id);
+    text_pair_string(out, "buyerName", order->name, order->name_bytes);
+    text_pair_plain(out, "saleId", sale->id, ID_CHARS);
+    pair_time_of(out, "expiresAt", event, "\"expiresAt\":\"");
+    text_str(out, "}");
+    close_frame(out);
+}
+
+/* ---- the public stream ---- */
+
+bool encode_is_update(enum event_kind kind)
+{
+    return kind == EVENT_SALE_CREATED ||
+           (event_is_of_order(kind) && kind != EVENT_ORDER_REFUND_DUE);
+}
+
+struct pending_update encode_update_of(const struct archived_event *event,
+                                       const struct order *order, const struct sale *sale)
+{
+    return (struct pending_update){.sale = sale,
+                                   .order = order,
+                                   .seq = event->seq,
+                                   .available = number_of(event, "\"available\":"),
+                                   .sold = number_of(event, "\"sold\":")};
+}
+
+void encode_update(struct text *out, const struct broadcaster *b,
+                   const struct pending_update *update)
+{
+    open_frame(out, update->seq, "sale_update");
+    text_str(out, "{");
+    text_pair_plain(out, "saleId", update->sale->id, ID_CHARS);
+    text_pair_number(out, "remainingQty", update->sale->terms.product_qty - update->sold);
+    text_pair_number(out, "available", update->available);
+    if (update->order != NULL && b->options.buyer_names_shown)
+        text_pair_string(out, "buyerName", update->order->name, update->order->name_bytes);
+    text_str(out, "}");
+    close_frame(out);
+}
+
+static void encode_sale_event(struct text *out, const struct archived_event *event,
+                              const struct sale *sale, const char *what)
+{
+    open_frame(out, event->seq, "sale_event");
+    text_str(out, "{");
+    text_pair_plain(out, "saleId", sale->id, ID_CHARS);
+    text_pair_plain(out, "event", what, strlen(what));
+    pair_time_of(out, "at", event, "\"at\":\"");
+    text_str(out, "}");
+    close_frame(out);
+}
+
+/* sale_started and sale_ended; an early end shows when it was. */
+static void encode_turn(struct text *out, const struct archived_event *event,
+                        const struct sale *sale, const char *type)
+{
+    open_frame(out, 0, type);
+    text_str(out, "{");
+    text_pair_plain(out, "saleId", sale->id, ID_CHARS);
+    if (event->kind == EVENT_SALE_STARTED)
+        text_pair_time(out, "startsAt", sale->terms.starts_at_ms);
+    else
+        pair_time_of(out, "endsAt", event, "\"at\":\"");
+    text_str(out, "}");
+    close_frame(out);
+}
+
+void encode_public(struct text *out, const struct broadcaster *b,
+                   const struct archived_event *event, const struct order *order,
+                   const struct sale *sale)
+{
+    if (encode_is_update((enum event_kind)event->kind)) {
+        const struct pending_update update = encode_update_of(event, order, sale);
+        encode_update(out, b, &update);
+        return;
+    }
+    switch ((enum event_kind)event->kind) {
+    case EVENT_SALE_STARTED:
+        encode_turn(out, event, sale, "sale_started");
+        encode_sale_event(out, event, sale, "start");
+        return;
+    case EVENT_SALE_ENDED:
+        encode_turn(out, event, sale, "sale_ended");
+        encode_sale_event(out, event, sale, "end");
+        return;
+    case EVENT_SALE_PAUSED:
+        encode_sale_event(out, event, sale, "pause");
+        return;
+    case EVENT_SALE_RESUMED:
+        encode_sale_event(out, event, sale, "resume");
+        return;
+    default: /* sold out shows in the updates; a refund is nobody else's business */
+        return;
+    }
+}

@@ -1,0 +1,229 @@
+/*
+ * snapshot.c: how a stream begins: the head, then a snapshot, or events from where the client left off
+ * (stream.h).
+ *
+ * No gap, no duplicate: the cursor is set to a committed seq first; what is read afterwards is at least as
+ * new, and every event after the cursor still comes. The public snapshot is one moment's: the journal's
+ * view_generation is even and the same before and after it is read.
+ *
+ * A user's snapshot is gathered from the workers, who know which order a buyer has in each sale: one lookup a
+ * sale, through the broadcaster's engine port.
+ *
+ * Thread: broadcaster.
+ */
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "net/replies.h"
+#include "net/stream.h"
+
+enum { RETRY_MS_MIN = 1000, RETRY_MS_SPAN = 4000, HEAD_BYTES_MAX = 512, ROOM_FOR_FRAME = 128 };
+
+static const char refused_head[] =
+    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
+    "Cache-Control: no-store\r\nRetry-After: 5\r\nConnection: close\r\n";
+
+static void put_str(struct broadcaster *b, struct stream *s, const char *string)
+{
+    (void)stream_put(b, s, string, strlen(string));
+}
+
+/* ---- the head ---- */
+
+static void put_head(struct broadcaster *b, struct stream *s)
+{
+    char head[HEAD_BYTES_MAX];
+    /* Jitter, so that the clients of a server that went away do not come back in one instant. */
+    unsigned retry_ms = RETRY_MS_MIN + randombytes_uniform(RETRY_MS_SPAN);
+    snprintf(head, sizeof head,
+             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
+             "X-Accel-Buffering: no\r\nConnection: close\r\n\r\n: connected\nretry: %u\n\n",
+             retry_ms);
+    put_str(b, s, head);
+}
+
+static void refuse(struct broadcaster *b, struct stream *s, const char *detail)
+{
+    char answer[HEAD_BYTES_MAX + 512], body[512];
+    int bytes =
+        snprintf(body, sizeof body,
+                 "{\"type\":\"urn:flashd:problem:overload\",\"title\":\"Service Unavailable\","
+                 "\"status\":503,\"detail\":\"%s\",\"code\":\"overload\"}",
+                 detail);
+    snprintf(answer, sizeof answer, "%sContent-Length: %d\r\n\r\n%s", refused_head, bytes, body);
+    put_str(b, s, answer);
+    s->close_after = true;
+    atomic_fetch_add_explicit(&b->stats.refused, 1, memory_order_relaxed);
+}
+
+/* The stream counts itself. NULL when it fits. */
+static const char *cap_reached(const struct broadcaster *b, const struct stream *s)
+{
+    uint32_t of_address = 0;
+    if (b->open_count > b->options.streams_max)
+        return "the server has as many streams as it may";
+    for (uint32_t i = 0; i < b->streams_made; i++)
+        of_address += b->streams[i]->sub.fd >= 0 && !b->streams[i]->closing &&
+                      b->streams[i]->sub.address == s->sub.address;
+    return of_address > b->options.streams_per_address_max
+               ? "this address has as many streams as one may"
+               : NULL;
+}
+
+/* ---- snapshots ---- */
+
+static void open_snapshot(struct text *out, uint64_t seq, const char *list)
+{
+    text_str(out, "id: ");
+    text_number(out, seq);
+    text_str(out, "\nevent: snapshot\ndata: {\"");
+    text_str(out, list);
+    text_str(out, "\":[");
+}
+
+static void put_text(struct broadcaster *b, struct stream *s, struct text *out)
+{
+    text_str(out, "]}\n\n");
+    if (!out->overflow)
+        (void)stream_put(b, s, out->start, out->len);
+    else
+        stream_close(b, s);
+}
+
+static uint64_t write_sales(const struct broadcaster *b, const struct stream *s, struct text *out)
+{
+    uint64_t seq = log_committed(&b->engine->log);
+    bool first = true;
+    open_snapshot(out, seq, "sales");
+    for (uint32_t i = 0; i < engine_sale_count(b->engine); i++) {
+        const struct sale *sale = engine_sale_at(b->engine, i);
+        if ((s->sub.sale != NULL && s->sub.sale != sale) || view_sale(sale).seq == 0)
+            continue;
+        text_str(out, first ? "" : ",");
+        put_sale(out, sale);
+        first = false;
+    }
+    return seq;
+}
+
+/* Reads until no commit came in between: commits are rarer than this is long. */
+static void put_sales(struct broadcaster *b, struct stream *s)
+{
+    size_t bytes = (size_t)engine_sale_count(b->engine) * SALE_JSON_BYTES_MAX + ROOM_FOR_FRAME;
+    char *buffer = malloc(bytes);
+    if (buffer == NULL) {
+        stream_close(b, s);
+        return;
+    }
+    struct text out;
+    uint64_t before, after;
+    do {
+        before = atomic_load_explicit(&b->engine->view_generation, memory_order_acquire);
+        out = text_in(buffer, bytes);
+        s->cursor = write_sales(b, s, &out);
+        after = atomic_load_explicit(&b->engine->view_generation, memory_order_acquire);
+    } while (before != after || (before & 1) != 0);
+    put_text(b, s, &out);
+    free(buffer);
+}
+
+static void put_orders(struct broadcaster *b, struct stream *s)
+{
+    size_t bytes = (size_t)s->found_count * ORDER_JSON_BYTES_MAX + ROOM_FOR_FRAME;
+    char *buffer = malloc(bytes);
+    if (buffer == NULL) {
+        stream_close(b, s);
+        return;
+    }
+    struct text out = text_in(buffer, bytes);
+    open_snapshot(&out, s->cursor, "orders");
+    for (uint32_t i = 0; i < s->found_count; i++) {
+        text_str(&out, i == 0 ? "" : ",");
+        put_order(&out, b->engine, s->found[i]);
+    }
+    put_text(b, s, &out);
+    free(buffer);
+    free(s->found);
+    s->found = NULL;
+    s->found_count = 0;
+}
+
+/* ---- a user's orders ---- */
+
+void snapshot_look_up(struct broadcaster *b, struct stream *s)
+{
+    uint32_t sales = engine_sale_count(b->engine);
+    uint32_t target = engine_worker_of(b->engine, s->sub.user_hash);
+    struct command command = {.context = (uint64_t)s->generation << 32 | s->slot,
+                              .name_hash = s->sub.user_hash,
+                              .kind = COMMAND_ELIGIBLE,
+                              .name_bytes = s->sub.user_bytes};
+    memcpy(command.name, s->sub.user, s->sub.user_bytes);
+    for (; s->lookups_sent < sales; s->lookups_sent++) {
+        command.sale = engine_sale_at(b->engine, s->lookups_sent);
+        if (!port_send(b->port, target, &command))
+            break; /* its ring is full: the rest when replies have come */
+        s->lookups_left++;
+    }
+    port_flush(b->port);
+    if (s->lookups_left > 0 || s->lookups_sent < sales)
+        return;
+    put_orders(b, s);
+    s->looking_up = false;
+}
+
+void snapshot_found(struct broadcaster *b, struct stream *s, struct order *order)
+{
+    s->lookups_left--;
+    if (order != NULL) {
+        struct order **grown = realloc(s->found, (s->found_count + 1) * sizeof(struct order *));
+        if (grown == NULL) {
+            stream_close(b, s);
+            return;
+        }
+        s->found = grown;
+        s->found[s->found_count++] = order;
+    }
+    if (s->lookups_left == 0)
+        snapshot_look_up(b, s);
+}
+
+/* ---- beginning ---- */
+
+static void put_snapshot(struct broadcaster *b, struct stream *s)
+{
+    s->cursor = log_committed(&b->engine->log);
+    if (s->sub.kind == STREAM_PUBLIC) {
+        put_sales(b, s);
+    } else if (s->sub.kind == STREAM_USER) {
+        s->looking_up = true;
+        snapshot_look_up(b, s);
+    }
+}
+
+/* Last-Event-ID names a place that this server does not have: say so, and begin anew (G6). */
+static void put_reset(struct broadcaster *b, struct stream *s)
+{
+    put_str(b, s, "event: reset\ndata: {}\n\n");
+    put_snapshot(b, s);
+    if (s->sub.kind == STREAM_EVENTS)
+        s->cursor = b->options.archive.oldest(b->options.archive.self) - 1;
+}
+
+void snapshot_begin(struct broadcaster *b, struct stream *s)
+{
+    const char *full = cap_reached(b, s);
+    if (full != NULL) {
+        refuse(b, s, full);
+        return;
+    }
+    put_head(b, s);
+    uint64_t oldest = b->options.archive.oldest(b->options.archive.self);
+    if (!s->sub.resume)
+        put_snapshot(b, s);
+    else if (s->sub.after_seq > log_committed(&b->engine->log) || s->sub.after_seq + 1 < oldest)
+        put_reset(b, s);
+    else
+        s->cursor = s->sub.after_seq;
+}

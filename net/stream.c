@@ -1,0 +1,296 @@
+/*
+ * stream.c: one stream: its socket, its cursor, what goes out next (stream.h).
+ *
+ * Happy path: stream_pump -> fill (frames after the cursor, filtered, copied into one buffer) -> send ->
+ * stream_sent -> stream_pump … until the cursor is at the head; then the buffer is freed.
+ * A cursor that lies before the frames in memory reads the archive, a page at a time, until it has caught up.
+ *
+ * Failure modes: a client that takes nothing for STREAM_STALLED_MS is cut off (it can resume); one that is
+ * gone is noticed by its receive; out of memory closes the stream.
+ *
+ * Thread: broadcaster.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net/stream.h"
+
+/* ---- opening and closing ---- */
+
+static struct stream *new_slot(struct broadcaster *b)
+{
+    if (b->free_count > 0)
+        return b->streams[b->free_slots[--b->free_count]];
+    if (b->streams_made == b->streams_room) {
+        uint32_t room = b->streams_room == 0 ? 64 : b->streams_room * 2;
+        struct stream **streams = realloc(b->streams, room * sizeof(struct stream *));
+        if (streams == NULL)
+            return NULL;
+        b->streams = streams;
+        uint32_t *slots = realloc(b->free_slots, room * sizeof *slots);
+        if (slots == NULL)
+            return NULL;
+        b->free_slots = slots;
+        b->streams_room = room;
+    }
+    struct stream *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    s->slot = b->streams_made;
+    b->streams[b->streams_made++] = s;
+    return s;
+}
+
+static void arm_recv(struct broadcaster *b, struct stream *s)
+{
+    struct io_uring_sqe *sqe = broadcast_sqe(b);
+    io_uring_prep_recv(sqe, s->sub.fd, s->scratch, sizeof s->scratch, 0);
+    io_uring_sqe_set_data64(sqe, stream_user_data(STREAM_OP_RECV, s));
+    s->recv_armed = true;
+}
+
+struct stream *stream_open(struct broadcaster *b, const struct subscription *subscription)
+{
+    struct stream *s = new_slot(b);
+    if (s == NULL)
+        return NULL;
+    s->sub = *subscription;
+    s->progress_mono_ms = s->beat_mono_ms = b->now.mono_ms;
+    b->open_count++;
+    arm_recv(b, s);
+    return s;
+}
+
+void stream_close(struct broadcaster *b, struct stream *s)
+{
+    (void)b;
+    if (s->closing)
+        return;
+    s->closing = true;
+    (void)shutdown(s->sub.fd, SHUT_RDWR); /* ends what is in flight */
+}
+
+static void free_slot(struct broadcaster *b, struct stream *s)
+{
+    (void)close(s->sub.fd);
+    free(s->out);
+    free(s->found);
+    *s = (struct stream){.sub = {.fd = -1}, .slot = s->slot, .generation = s->generation + 1};
+    b->free_slots[b->free_count++] = s->slot;
+    b->open_count--;
+}
+
+void stream_reap(struct broadcaster *b)
+{
+    for (uint32_t i = 0; i < b->streams_made; i++) {
+        struct stream *s = b->streams[i];
+        if (s->sub.fd >= 0 && s->closing && !s->recv_armed && !s->sending)
+            free_slot(b, s);
+    }
+}
+
+void stream_received(struct broadcaster *b, struct stream *s, int result)
+{
+    s->recv_armed = false;
+    if (s->closing)
+        return;
+    if (result > 0)
+        arm_recv(b, s); /* a client has nothing to say here */
+    else
+        stream_close(b, s);
+}
+
+/* ---- output ---- */
+
+bool stream_put(struct broadcaster *b, struct stream *s, const char *bytes, size_t len)
+{
+    size_t needed = s->out_bytes + len;
+    if (needed > s->out_room) {
+        char *grown = needed <= STREAM_OUT_BYTES_MAX ? realloc(s->out, needed) : NULL;
+        if (grown == NULL) {
+            stream_close(b, s);
+            return false;
+        }
+        s->out = grown;
+        s->out_room = needed;
+    }
+    memcpy(s->out + s->out_bytes, bytes, len);
+    s->out_bytes = needed;
+    return true;
+}
+
+static void send_out(struct broadcaster *b, struct stream *s)
+{
+    struct io_uring_sqe *sqe = broadcast_sqe(b);
+    io_uring_prep_send(sqe, s->sub.fd, s->out + s->out_sent, s->out_bytes - s->out_sent,
+                       MSG_NOSIGNAL);
+    io_uring_sqe_set_data64(sqe, stream_user_data(STREAM_OP_SEND, s));
+    s->sending = true;
+    s->beat_mono_ms = b->now.mono_ms;
+}
+
+void stream_sent(struct broadcaster *b, struct stream *s, int result)
+{
+    s->sending = false;
+    if (s->closing)
+        return;
+    if (result <= 0) {
+        stream_close(b, s);
+        return;
+    }
+    s->progress_mono_ms = b->now.mono_ms;
+    s->out_sent += (size_t)result;
+    atomic_fetch_add_explicit(&b->stats.bytes, (uint64_t)result, memory_order_relaxed);
+    if (s->out_sent < s->out_bytes) {
+        send_out(b, s);
+        return;
+    }
+    free(s->out);
+    s->out = NULL;
+    s->out_bytes = s->out_sent = s->out_room = 0;
+    if (s->close_after)
+        stream_close(b, s);
+    else
+        stream_pump(b, s);
+}
+
+/* ---- what goes out next ---- */
+
+static bool is_same_user(const struct stream *s, const struct order *order)
+{
+    return order->name_hash == s->sub.user_hash && order->name_bytes == s->sub.user_bytes &&
+           memcmp(order->name, s->sub.user, order->name_bytes) == 0;
+}
+
+bool stream_wants(const struct stream *s, enum event_kind kind, const struct sale *sale,
+                  const struct order *order)
+{
+    if (s->sub.sale != NULL && s->sub.sale != sale)
+        return false;
+    if (s->sub.kind == STREAM_EVENTS)
+        return (s->sub.kinds >> kind & 1) != 0;
+    return s->sub.kind == STREAM_PUBLIC || (order != NULL && is_same_user(s, order));
+}
+
+static const struct frames *frames_of(const struct broadcaster *b, const struct stream *s)
+{
+    return s->sub.kind == STREAM_PUBLIC ? &b->updates : &b->events;
+}
+
+static void count_frames(struct broadcaster *b, uint64_t frames)
+{
+    atomic_fetch_add_explicit(&b->stats.frames, frames, memory_order_relaxed);
+}
+
+static void put_frame(struct text *out, const struct broadcaster *b, const struct stream *s,
+                      const struct frame *frame)
+{
+    const char *bytes = frames_bytes(frames_of(b, s), frame);
+    if (s->sub.kind == STREAM_USER && frame->kind == EVENT_ORDER_PROMOTED) {
+        const struct archived_event event = {
+            .seq = frame->seq, .payload = bytes, .payload_bytes = frame->bytes};
+        encode_queue_switch(out, b, &event, frame->order, frame->sale);
+    }
+    text_bytes(out, bytes, frame->bytes);
+}
+
+/* From the frames in memory, as many as one send carries. */
+static void fill_live(struct broadcaster *b, struct stream *s)
+{
+    const struct frames *frames = frames_of(b, s);
+    struct text out = text_in(b->scratch, SCRATCH_BYTES);
+    uint64_t n = frames_after(frames, s->cursor), sent = 0;
+    for (; n < frames->end; n++) {
+        const struct frame *frame = frames_at(frames, n);
+        if (stream_wants(s, (enum event_kind)frame->kind, frame->sale, frame->order)) {
+            if (out.len >= STREAM_OUT_BYTES)
+                break; /* the rest with the next send */
+            put_frame(&out, b, s, frame);
+            sent++;
+        }
+        s->cursor = frame->seq;
+    }
+    if (n == frames->end && s->cursor < b->head && s->sub.kind != STREAM_PUBLIC)
+        s->cursor = b->head;
+    if (out.len > 0 && stream_put(b, s, out.start, out.len))
+        count_frames(b, sent);
+}
+
+/* One page of the archive on its way into a stream's output. */
+struct replay {
+    struct broadcaster *b;
+    struct stream *s;
+    struct text out;
+    uint64_t sent;
+};
+
+static void replay_event(void *arg, const struct archived_event *event)
+{
+    struct replay *r = arg;
+    const struct sale *sale = seqmap_sale(&r->b->engine->seqmap, event->sale_seq);
+    const struct order *order =
+        event->order_seq != 0 ? seqmap_order(&r->b->engine->seqmap, event->order_seq) : NULL;
+    r->s->cursor = event->seq;
+    if (!stream_wants(r->s, (enum event_kind)event->kind, sale, order))
+        return;
+    if (r->s->sub.kind == STREAM_PUBLIC) {
+        encode_public(&r->out, r->b, event, order, sale);
+    } else {
+        if (r->s->sub.kind == STREAM_USER && event->kind == EVENT_ORDER_PROMOTED)
+            encode_queue_switch(&r->out, r->b, event, order, sale);
+        encode_event(&r->out, event);
+    }
+    r->sent++;
+}
+
+static void fill_from_archive(struct broadcaster *b, struct stream *s)
+{
+    struct replay replay = {.b = b, .s = s, .out = text_in(b->scratch, SCRATCH_BYTES)};
+    uint64_t left = b->head - s->cursor; /* not past the head: there the frames go on */
+    uint32_t limit = left < ARCHIVE_PAGE_EVENTS ? (uint32_t)left : ARCHIVE_PAGE_EVENTS;
+    int read =
+        b->options.archive.read(b->options.archive.self, s->cursor, limit, replay_event, &replay);
+    if (read < 0)
+        stream_close(b, s);
+    else if (read == 0)
+        s->cursor = b->head;
+    else if (replay.out.len > 0 && stream_put(b, s, replay.out.start, replay.out.len))
+        count_frames(b, replay.sent);
+    b->more = true;
+}
+
+void stream_pump(struct broadcaster *b, struct stream *s)
+{
+    if (s->sub.fd < 0 || s->sending || s->closing || s->looking_up)
+        return;
+    if (s->out_bytes == 0 && !s->close_after) {
+        if (s->cursor >= frames_of(b, s)->floor)
+            fill_live(b, s);
+        else if (s->cursor < b->head)
+            fill_from_archive(b, s);
+    }
+    if (s->out_bytes > 0 && !s->closing)
+        send_out(b, s);
+}
+
+/* ---- time ---- */
+
+void stream_sweep(struct broadcaster *b, struct stream *s)
+{
+    static const char ping[] = ": ping\n\n";
+    if (s->sub.fd < 0 || s->closing)
+        return;
+    if (s->sub.expires_at_ms != 0 && b->now.wall_ms >= s->sub.expires_at_ms) {
+        stream_close(b, s);
+    } else if (s->sending && b->now.mono_ms - s->progress_mono_ms >= STREAM_STALLED_MS &&
+               b->now.mono_ms - s->beat_mono_ms >= STREAM_STALLED_MS) {
+        atomic_fetch_add_explicit(&b->stats.cut, 1, memory_order_relaxed);
+        stream_close(b, s);
+    } else if (!s->sending && !s->looking_up && s->out_bytes == 0 &&
+               b->now.mono_ms - s->beat_mono_ms >= b->options.heartbeat_ms &&
+               stream_put(b, s, ping, sizeof ping - 1)) {
+        send_out(b, s);
+    }
+}

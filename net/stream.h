@@ -1,0 +1,137 @@
+/*
+ * stream.h: what the broadcaster owns: its ring, its streams, its frames. For net/broadcast.c, stream.c,
+ * encode.c and snapshot.c only.
+ *
+ * Thread: everything here belongs to "broadcaster", but the inboxes' other ends (net threads) and the counters
+ *         of struct broadcast_stats, which any thread may read.
+ *
+ * A stream is a cursor (the seq up to which it has everything) and a filter. Its output buffer exists while
+ * something is being sent; at most one send and one receive are in flight.
+ */
+#ifndef FLASHD_NET_STREAM_H
+#define FLASHD_NET_STREAM_H
+
+#include <liburing.h>
+
+#include "engine/engine.h"
+#include "engine/text.h"
+#include "net/broadcast.h"
+#include "net/frames.h"
+
+enum {
+    STREAM_OUT_BYTES = 64 * 1024,     /* one send carries about this */
+    STREAM_OUT_BYTES_MAX = 256 << 20, /* a snapshot of very many sales or orders */
+    ARCHIVE_PAGE_EVENTS = 128,
+    SCRATCH_BYTES = ARCHIVE_PAGE_EVENTS * 2 * FRAME_BYTES_MAX,
+    STREAM_STALLED_MS = 10000, /* without progress: cut off */
+    SWEEP_MS = 200,
+    INBOX_SLOTS = 1024,
+    BROADCAST_STOP_MS = 1000,
+};
+
+struct stream {
+    struct subscription sub; /* sub.fd -1: slot is free */
+    uint32_t slot, generation;
+    uint64_t cursor;
+    bool recv_armed, sending, closing, close_after;
+    bool looking_up; /* a user's snapshot is being gathered: no events yet */
+    uint32_t lookups_sent, lookups_left;
+    struct order **found; /* of the snapshot being gathered */
+    uint32_t found_count;
+    int64_t progress_mono_ms, beat_mono_ms; /* of the last bytes taken; of the last sent anything */
+    char *out;
+    size_t out_bytes, out_sent, out_room;
+    char scratch[16]; /* what a client sends is read here and forgotten */
+};
+
+/* The latest of a sale in this tick. */
+struct pending_update {
+    const struct sale *sale;
+    const struct order *order;
+    uint64_t seq;
+    uint64_t available, sold;
+};
+
+struct handoff {
+    struct subscription subscription;
+};
+
+RING(handoff)
+
+/* Broadcaster writes, any thread reads (relaxed: figures for people). */
+struct broadcast_stats {
+    _Atomic uint64_t connections, users, max_per_user, frames, bytes, cut, refused, furthest_lag;
+};
+
+struct broadcaster {
+    struct engine *engine;
+    struct broadcast_options options;
+    struct port *port;
+    pthread_t thread;
+    struct io_uring ring;
+    int event_fd;
+    uint64_t event_value;
+    struct handoff_ring inboxes[PORTS_MAX]; /* net thread pushes, broadcaster pops */
+    _Atomic bool stopping;                  /* main sets */
+    struct now now;
+    struct stream **streams;
+    uint32_t streams_room, streams_made, open_count;
+    uint32_t *free_slots, free_count;
+    uint64_t head;                 /* every event up to here is in the frames */
+    struct frames events, updates; /* domain events; the public stream's */
+    struct pending_update *pending;
+    uint32_t pending_count, pending_room;
+    uint32_t *pending_of_sale; /* by sale index: 1 + its place in pending */
+    char *scratch;             /* SCRATCH_BYTES: frames on their way into one stream's output */
+    int64_t tick_due_mono_ms, sweep_due_mono_ms;
+    bool more; /* something was left for the next round: do not sleep */
+    struct broadcast_stats stats;
+};
+
+/* --- encode.c: events as frames --- */
+/* The domain event as it is. */
+void encode_event(struct text *out, const struct archived_event *event);
+/* queue_switch, which goes before the order.promoted of the user's own stream and carries no id. */
+void encode_queue_switch(struct text *out, const struct broadcaster *b,
+                         const struct archived_event *event, const struct order *order,
+                         const struct sale *sale);
+/* What the public stream shows of an event; nothing for some. */
+void encode_public(struct text *out, const struct broadcaster *b,
+                   const struct archived_event *event, const struct order *order,
+                   const struct sale *sale);
+void encode_update(struct text *out, const struct broadcaster *b,
+                   const struct pending_update *update);
+/* Whether the public stream shows the event as a sale_update, which may be merged. */
+bool encode_is_update(enum event_kind kind);
+struct pending_update encode_update_of(const struct archived_event *event,
+                                       const struct order *order, const struct sale *sale);
+
+/* --- stream.c: one stream --- */
+struct stream *stream_open(struct broadcaster *b, const struct subscription *subscription);
+void stream_close(struct broadcaster *b, struct stream *stream);
+/* Frees closed streams with nothing in flight. */
+void stream_reap(struct broadcaster *b);
+void stream_received(struct broadcaster *b, struct stream *stream, int result);
+void stream_sent(struct broadcaster *b, struct stream *stream, int result);
+/* Sends what is there for it, unless a send is in flight. */
+void stream_pump(struct broadcaster *b, struct stream *stream);
+/* Appends bytes to the stream's output. False: out of memory, the stream is closed. */
+bool stream_put(struct broadcaster *b, struct stream *stream, const char *bytes, size_t len);
+/* Heartbeat, stall and token expiry. */
+void stream_sweep(struct broadcaster *b, struct stream *stream);
+bool stream_wants(const struct stream *stream, enum event_kind kind, const struct sale *sale,
+                  const struct order *order);
+
+/* --- snapshot.c --- */
+/* Begins the stream: head, snapshot or reset as asked. May leave stream->looking_up set. */
+void snapshot_begin(struct broadcaster *b, struct stream *stream);
+/* Sends more lookups of a user's orders, as far as the port takes them. */
+void snapshot_look_up(struct broadcaster *b, struct stream *stream);
+void snapshot_found(struct broadcaster *b, struct stream *stream, struct order *order);
+
+/* --- broadcast.c --- */
+struct io_uring_sqe *broadcast_sqe(struct broadcaster *b);
+enum stream_operation { STREAM_OP_EVENT, STREAM_OP_RECV, STREAM_OP_SEND };
+uint64_t stream_user_data(enum stream_operation op, const struct stream *stream);
+
+#endif

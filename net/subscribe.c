@@ -1,0 +1,171 @@
+/*
+ * subscribe.c: the requests for event streams: who may, what exactly, from where (handlers.h).
+ *
+ * A checked request becomes a struct subscription, and its connection leaves the net thread for the
+ * broadcaster, which answers it.
+ *
+ * Thread: the net thread of the connection. Fails: by an answer that names the parameter.
+ */
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "net/answer.h"
+#include "net/handlers.h"
+#include "net/pairs.h"
+
+enum { SEQ_DIGITS_MAX = 18 };
+
+static void wrong(const struct call *call, const char *detail)
+{
+    answer_problem(call->net, call->conn, 400, "invalid-request", detail, NULL);
+}
+
+/* Last-Event-ID as header or query. False after answering. */
+static bool take_resume(const struct call *call, struct subscription *sub)
+{
+    struct slice text = call->request->last_event_id;
+    if (text.data == NULL || text.len == 0)
+        text = pairs_value(call->request->query, '&', "lastEventId");
+    if (text.data == NULL || text.len == 0)
+        return true;
+    bool good = text.len <= SEQ_DIGITS_MAX;
+    for (size_t i = 0; good && i < text.len; i++) {
+        good = text.data[i] >= '0' && text.data[i] <= '9';
+        sub->after_seq = sub->after_seq * 10 + (uint64_t)(text.data[i] - '0');
+    }
+    sub->resume = good;
+    if (!good)
+        wrong(call, "Last-Event-ID must be the decimal id of an event");
+    return good;
+}
+
+/* saleId of the query. False after answering. */
+static bool take_sale(const struct call *call, struct subscription *sub)
+{
+    struct slice id = pairs_value(call->request->query, '&', "saleId");
+    if (id.data == NULL)
+        return true;
+    sub->sale = engine_find_sale(call->net->engine, id.data, id.len);
+    if (sub->sale == NULL)
+        answer_problem(call->net, call->conn, 404, "not-found", "saleId: no sale has this id",
+                       NULL);
+    return sub->sale != NULL;
+}
+
+static int kind_named(const char *name, size_t len)
+{
+    for (int kind = 0; kind < EVENT_KIND_COUNT; kind++) {
+        const char *wire = event_row((enum event_kind)kind)->wire_name;
+        if (strlen(wire) == len && memcmp(wire, name, len) == 0)
+            return kind;
+    }
+    return -1;
+}
+
+/* types=a,b of the query. False after answering. */
+static bool take_types(const struct call *call, struct subscription *sub)
+{
+    struct slice types = pairs_value(call->request->query, '&', "types");
+    sub->kinds = types.data == NULL ? UINT32_MAX : 0;
+    while (types.len > 0) {
+        const char *comma = memchr(types.data, ',', types.len);
+        size_t len = comma != NULL ? (size_t)(comma - types.data) : types.len;
+        int kind = kind_named(types.data, len);
+        if (kind < 0) {
+            wrong(call, "types must be names of domain events, separated by commas");
+            return false;
+        }
+        sub->kinds |= 1u << kind;
+        size_t taken = len + (comma != NULL);
+        types = (struct slice){types.data + taken, types.len - taken};
+    }
+    return true;
+}
+
+static uint64_t address_of(const struct call *call)
+{
+    struct sockaddr_storage peer = {0};
+    socklen_t bytes = sizeof peer;
+    keyed_hash *hash = call->net->engine->options.hash;
+    if (getpeername(call->conn->fd, (struct sockaddr *)&peer, &bytes) != 0)
+        return 0;
+    if (peer.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&peer;
+        return hash(&v6->sin6_addr, 8); /* a household's /64 is one address */
+    }
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)&peer;
+    return hash(&v4->sin_addr, sizeof v4->sin_addr);
+}
+
+/* Takes a subscription by value, checks what all streams share, and hands the connection over. */
+static void begin_stream(const struct call *call, struct subscription sub)
+{
+    if (call->conn->head_only) {
+        answer_wrong_method(call->net, call->conn, "GET");
+        return;
+    }
+    if (!take_resume(call, &sub) || !take_sale(call, &sub))
+        return;
+    sub.expires_at_ms = sub.kind == STREAM_PUBLIC ? 0 : call->identity.expires_at_ms;
+    sub.address = address_of(call);
+    struct subscription *own = malloc(sizeof *own);
+    if (own == NULL) {
+        answer_outcome(call->net, call->conn, OUTCOME_OVERLOAD, NULL);
+        return;
+    }
+    *own = sub;
+    conn_hand_over(call->net, call->conn, own);
+}
+
+void handle_public_stream(const struct call *call)
+{
+    begin_stream(call, (struct subscription){.kind = STREAM_PUBLIC});
+}
+
+void handle_events_stream(const struct call *call)
+{
+    struct subscription sub = {.kind = STREAM_EVENTS};
+    if (take_types(call, &sub))
+        begin_stream(call, sub);
+}
+
+/* Percent-decodes the {userId} of the path; 0 when it is not 1 to 64 bytes. */
+static uint8_t decode_user(struct slice text, char user[BUYER_NAME_BYTES_MAX])
+{
+    uint8_t len = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        char digits[3] = {0}, *end = digits, c = text.data[i];
+        if (c == '%' && i + 2 < text.len + 0) {
+            memcpy(digits, text.data + i + 1, 2);
+            c = (char)strtol(digits, &end, 16);
+            i += 2;
+            if (end != digits + 2)
+                return 0;
+        }
+        if (len == BUYER_NAME_BYTES_MAX || c == '\0')
+            return 0;
+        user[len++] = c;
+    }
+    return len;
+}
+
+void handle_user_stream(const struct call *call)
+{
+    struct subscription sub = {.kind = STREAM_USER};
+    sub.user_bytes = decode_user(call->id, sub.user);
+    if (sub.user_bytes == 0) {
+        wrong(call, "userId must be 1 to 64 bytes");
+        return;
+    }
+    const char *subject = call->identity.subject;
+    bool own = strlen(subject) == sub.user_bytes && memcmp(subject, sub.user, sub.user_bytes) == 0;
+    if (!own && !call->admin) {
+        answer_problem(call->net, call->conn, 403, "forbidden",
+                       "this stream is for its own user and for admins", NULL);
+        return;
+    }
+    sub.user_hash = call->net->engine->options.hash(sub.user, sub.user_bytes);
+    begin_stream(call, sub);
+}

@@ -1,0 +1,91 @@
+/*
+ * archive.c: pages of events by primary key (see archive.h).
+ *
+ * Thread: the broadcaster's, but for open and close. Fails: by -1, with SQLite's message in the log.
+ */
+#include "persist/archive.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/diag.h"
+
+struct archive {
+    sqlite3 *db;
+    sqlite3_stmt *page, *oldest;
+};
+
+struct archive *archive_open(const char *data_dir, char *error, size_t error_bytes)
+{
+    char path[1024];
+    struct archive *a = calloc(1, sizeof *a);
+    snprintf(path, sizeof path, "%s/flashd.db", data_dir);
+    if (a != NULL &&
+        sqlite3_open_v2(path, &a->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) ==
+            SQLITE_OK &&
+        sqlite3_busy_timeout(a->db, 2000) == SQLITE_OK &&
+        sqlite3_prepare_v3(a->db,
+                           "SELECT seq, kind, sale, ord, payload FROM event_rows WHERE seq > ?1"
+                           " ORDER BY seq LIMIT ?2",
+                           -1, SQLITE_PREPARE_PERSISTENT, &a->page, NULL) == SQLITE_OK &&
+        sqlite3_prepare_v3(a->db, "SELECT coalesce(min(seq), 1) FROM event_rows", -1,
+                           SQLITE_PREPARE_PERSISTENT, &a->oldest, NULL) == SQLITE_OK)
+        return a;
+    snprintf(error, error_bytes, "cannot open %s for reading: %s", path,
+             a != NULL ? sqlite3_errmsg(a->db) : "out of memory");
+    archive_close(a);
+    return NULL;
+}
+
+void archive_close(struct archive *a)
+{
+    if (a == NULL)
+        return;
+    sqlite3_finalize(a->page);
+    sqlite3_finalize(a->oldest);
+    (void)sqlite3_close(a->db);
+    free(a);
+}
+
+static int fail(const struct archive *a)
+{
+    diag(DIAG_ERROR, "reading events back failed: %s", sqlite3_errmsg(a->db));
+    return -1;
+}
+
+static int read_page(void *self, uint64_t after_seq, uint32_t limit, archive_take *take, void *arg)
+{
+    struct archive *a = self;
+    int count = 0, rc;
+    (void)sqlite3_bind_int64(a->page, 1, (sqlite3_int64)after_seq);
+    (void)sqlite3_bind_int64(a->page, 2, limit);
+    while ((rc = sqlite3_step(a->page)) == SQLITE_ROW) {
+        const struct archived_event event = {
+            .seq = (uint64_t)sqlite3_column_int64(a->page, 0),
+            .kind = (uint8_t)sqlite3_column_int(a->page, 1),
+            .sale_seq = (uint64_t)sqlite3_column_int64(a->page, 2),
+            .order_seq = (uint64_t)sqlite3_column_int64(a->page, 3),
+            .payload = (const char *)sqlite3_column_text(a->page, 4),
+            .payload_bytes = (size_t)sqlite3_column_bytes(a->page, 4)};
+        take(arg, &event);
+        count++;
+    }
+    (void)sqlite3_reset(a->page); /* ends the read */
+    return rc == SQLITE_DONE ? count : fail(a);
+}
+
+static uint64_t oldest(void *self)
+{
+    struct archive *a = self;
+    uint64_t seq = 1;
+    if (sqlite3_step(a->oldest) == SQLITE_ROW)
+        seq = (uint64_t)sqlite3_column_int64(a->oldest, 0);
+    (void)sqlite3_reset(a->oldest);
+    return seq;
+}
+
+struct event_archive archive_reader(struct archive *a)
+{
+    return (struct event_archive){.self = a, .read = read_page, .oldest = oldest};
+}
