@@ -39,7 +39,8 @@ enum {
     SEQMAP_CHUNKS = 1 << 10,
 #else
     WORKERS_MAX = 16,
-    PORTS_MAX = 18, /* one port a net thread, one for the streams, one for main */
+    NET_THREADS_MAX = 16,
+    PORTS_MAX = NET_THREADS_MAX + 2, /* one a net thread, one for the streams, one for main */
     SALES_MAX = 65536,
     LOG_SLOTS = 65536,           /* events in memory between the slowest reader and the head */
     COMMAND_RING_SLOTS = 8192,   /* commands in flight from one port to one worker */

@@ -141,7 +141,7 @@ static const struct kind kind_threads = {parse_threads, show_u32, allowed_thread
 void settings_by_cores(uint32_t cores, uint32_t *net_threads, uint32_t *workers)
 {
     uint32_t half = cores / 2, quarter = cores / 4;
-    *net_threads = half < 1 ? 1 : half > PORTS_MAX ? PORTS_MAX : half;
+    *net_threads = half < 1 ? 1 : half > NET_THREADS_MAX ? NET_THREADS_MAX : half;
     *workers = quarter < 1 ? 1 : quarter > WORKERS_MAX ? WORKERS_MAX : quarter;
 }
 
@@ -408,7 +408,7 @@ static const struct row rows[] = {
      "address to serve on; port 0 picks a free one", 0},
     {"data", NULL, "./flashd-data", &kind_path, 1, TEXT_MAX(data_dir), NULL,
      "directory of flashd.db; created if missing", FIELD(data_dir)},
-    {"net-threads", NULL, by_cores, &kind_threads, 1, PORTS_MAX, NULL,
+    {"net-threads", NULL, by_cores, &kind_threads, 1, NET_THREADS_MAX, NULL,
      "threads that serve connections", FIELD(net_threads)},
     {"workers", NULL, by_cores, &kind_threads, 1, WORKERS_MAX, NULL,
      "threads that decide about sales", FIELD(workers)},

@@ -38,7 +38,7 @@ bool body_open(struct body *body, const struct call *call)
     if (flat_parse(&body->flat, text))
         return true;
     json_error_t error;
-    body->root = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &error);
+    body->root = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (body->root != NULL && json_is_object(body->root))
         return true;
     char detail[256];

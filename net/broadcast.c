@@ -17,7 +17,7 @@
 #include "net/stream.h"
 #include "net/uring.h"
 
-enum { SQ_ENTRIES = 1024, CQ_ENTRIES = 16384, PAGES_A_ROUND = 8, QUIET_SLEEP_MS = 500 };
+enum { SQ_ENTRIES = 1024, CQ_ENTRIES = 16384, PAGES_A_ROUND = 8, QUIET_SLEEP_MS = 250 };
 
 struct io_uring_sqe *broadcast_sqe(struct broadcaster *b)
 {
@@ -99,7 +99,7 @@ void broadcast_close(struct broadcaster *b)
         if (b->streams[i]->sub.fd >= 0)
             (void)close(b->streams[i]->sub.fd);
         free(b->streams[i]->out);
-        free(b->streams[i]->found);
+        free(b->streams[i]->orders);
         free(b->streams[i]);
     }
     for (uint32_t i = 0; i < b->options.net_threads; i++) {
@@ -211,6 +211,16 @@ static void publish_public(struct broadcaster *b, const struct archived_event *e
     append_frame(&b->updates, &text, event->seq, event->kind, sale, order);
 }
 
+static void note_for_snapshots(struct broadcaster *b, enum event_kind kind, const struct sale *sale,
+                               const struct order *order)
+{
+    for (uint32_t i = 0; i < b->streams_made && b->looking_up > 0 && order != NULL; i++) {
+        struct stream *s = b->streams[i];
+        if (s->looking_up && stream_wants(s, kind, sale, order))
+            (void)snapshot_note_order(b, s, seqmap_order(&b->engine->seqmap, order->seq));
+    }
+}
+
 static void publish(void *arg, const struct archived_event *event)
 {
     struct broadcaster *b = arg;
@@ -220,6 +230,7 @@ static void publish(void *arg, const struct archived_event *event)
     char buffer[FRAME_BYTES_MAX];
     struct text text = text_in(buffer, sizeof buffer);
     MUST(event->seq == b->head + 1, "the archive skips a seq (G5)");
+    note_for_snapshots(b, (enum event_kind)event->kind, sale, order);
     encode_event(&text, event);
     append_frame(&b->events, &text, event->seq, event->kind, sale, order);
     publish_public(b, event, order, sale);
@@ -272,10 +283,18 @@ static void take_replies(struct broadcaster *b)
     struct reply reply;
     while (port_receive(b->port, &reply)) {
         struct stream *s = b->streams[(uint32_t)reply.context];
-        if (s->generation == reply.context >> 32 && s->looking_up && !s->closing)
+        if (s->generation == reply.context >> 32 && s->looking_up)
             snapshot_found(b, s, reply.order);
-        b->more = true;
     }
+}
+
+/* Streams whose snapshot is being gathered note the orders that come meanwhile, and are asked again each
+ * round whether it can be written. */
+static void go_on_looking_up(struct broadcaster *b)
+{
+    for (uint32_t i = 0; i < b->streams_made && b->looking_up > 0; i++)
+        if (b->streams[i]->looking_up)
+            snapshot_look_up(b, b->streams[i]);
 }
 
 /* ---- a round ---- */
@@ -309,12 +328,13 @@ static int compare_hashes(const void *a, const void *b)
 static void count_users(struct broadcaster *b)
 {
     uint64_t *hashes = malloc((b->open_count + 1) * sizeof *hashes);
-    uint64_t users = 0, most = 0, same = 0, lag = 0;
+    uint64_t users = 0, most = 0, same = 0, lag = 0, connections = 0;
     uint32_t n = 0;
     for (uint32_t i = 0; hashes != NULL && i < b->streams_made; i++) {
         const struct stream *s = b->streams[i];
-        if (s->sub.fd < 0 || s->closing)
+        if (s->sub.fd < 0 || s->closing || s->close_after)
             continue;
+        connections++;
         lag = b->head > s->cursor && b->head - s->cursor > lag ? b->head - s->cursor : lag;
         if (s->sub.kind == STREAM_USER)
             hashes[n++] = s->sub.user_hash;
@@ -327,7 +347,7 @@ static void count_users(struct broadcaster *b)
         most = same > most ? same : most;
     }
     free(hashes);
-    atomic_store_explicit(&b->stats.connections, b->open_count, memory_order_relaxed);
+    atomic_store_explicit(&b->stats.connections, connections, memory_order_relaxed);
     atomic_store_explicit(&b->stats.users, users, memory_order_relaxed);
     atomic_store_explicit(&b->stats.max_per_user, most, memory_order_relaxed);
     atomic_store_explicit(&b->stats.furthest_lag, lag, memory_order_relaxed);
@@ -337,7 +357,8 @@ static void sweep(struct broadcaster *b)
 {
     if (b->now.mono_ms < b->sweep_due_mono_ms)
         return;
-    b->sweep_due_mono_ms = b->now.mono_ms + SWEEP_MS;
+    uint32_t every_ms = b->options.heartbeat_ms < SWEEP_MS ? b->options.heartbeat_ms : SWEEP_MS;
+    b->sweep_due_mono_ms = b->now.mono_ms + every_ms;
     for (uint32_t i = 0; i < b->streams_made; i++)
         stream_sweep(b, b->streams[i]);
     count_users(b);
@@ -377,12 +398,16 @@ static void run_round(struct broadcaster *b)
     take_streams(b);
     take_replies(b);
     read_new_events(b);
+    go_on_looking_up(b);
     if (b->pending_count > 0 && b->now.mono_ms >= b->tick_due_mono_ms)
         flush_updates(b);
     for (uint32_t i = 0; i < b->streams_made; i++)
         stream_pump(b, b->streams[i]);
     sweep(b);
     stream_reap(b);
+    if (b->audience_changed)
+        count_users(b);
+    b->audience_changed = false;
 }
 
 /* A few at a time, so that the clients do not come back in one instant. */

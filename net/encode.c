@@ -83,8 +83,7 @@ void encode_queue_switch(struct text *out, const struct broadcaster *b,
 
 bool encode_is_update(enum event_kind kind)
 {
-    return kind == EVENT_SALE_CREATED ||
-           (event_is_of_order(kind) && kind != EVENT_ORDER_REFUND_DUE);
+    return event_is_of_order(kind) && kind != EVENT_ORDER_REFUND_DUE;
 }
 
 struct pending_update encode_update_of(const struct archived_event *event,
@@ -123,7 +122,21 @@ static void encode_sale_event(struct text *out, const struct archived_event *eve
     close_frame(out);
 }
 
-/* sale_started and sale_ended; an early end shows when it was. */
+/* The announced end, or the moment of an early one: ISO times compare as text. */
+static void pair_end(struct text *out, const struct archived_event *event, const struct sale *sale)
+{
+    static const char pattern[] = "\"at\":\"";
+    char announced[TEXT_TIME_CHARS];
+    struct text text = text_in(announced, sizeof announced);
+    text_time(&text, sale->terms.ends_at_ms);
+    const char *at = value_at(event, pattern);
+    if (at != NULL && memcmp(at + sizeof pattern - 1, announced, sizeof announced) < 0)
+        pair_time_of(out, "endsAt", event, pattern);
+    else
+        text_pair_plain(out, "endsAt", announced, sizeof announced);
+}
+
+/* sale_started and sale_ended. */
 static void encode_turn(struct text *out, const struct archived_event *event,
                         const struct sale *sale, const char *type)
 {
@@ -133,7 +146,7 @@ static void encode_turn(struct text *out, const struct archived_event *event,
     if (event->kind == EVENT_SALE_STARTED)
         text_pair_time(out, "startsAt", sale->terms.starts_at_ms);
     else
-        pair_time_of(out, "endsAt", event, "\"at\":\"");
+        pair_end(out, event, sale);
     text_str(out, "}");
     close_frame(out);
 }
@@ -162,7 +175,7 @@ void encode_public(struct text *out, const struct broadcaster *b,
     case EVENT_SALE_RESUMED:
         encode_sale_event(out, event, sale, "resume");
         return;
-    default: /* sold out shows in the updates; a refund is nobody else's business */
+    default: /* sale.created has sold nothing; sold out shows in the updates; a refund is private */
         return;
     }
 }

@@ -128,28 +128,73 @@ static void put_sales(struct broadcaster *b, struct stream *s)
     free(buffer);
 }
 
-static void put_orders(struct broadcaster *b, struct stream *s)
+static void put_orders(struct broadcaster *b, const struct stream *s, struct text *out)
 {
-    size_t bytes = (size_t)s->found_count * ORDER_JSON_BYTES_MAX + ROOM_FOR_FRAME;
+    open_snapshot(out, b->head, "orders");
+    for (uint32_t i = 0; i < s->orders_count; i++) {
+        text_str(out, i == 0 ? "" : ",");
+        put_order(out, b->engine, s->orders[i]);
+    }
+}
+
+/* ---- a user's orders ---- */
+
+bool snapshot_note_order(struct broadcaster *b, struct stream *s, struct order *order)
+{
+    for (uint32_t i = 0; i < s->orders_count; i++) {
+        if (s->orders[i]->sale != order->sale)
+            continue;
+        if (order->seq > s->orders[i]->seq)
+            s->orders[i] = order; /* the latest of each sale */
+        return true;
+    }
+    struct order **grown = realloc(s->orders, (s->orders_count + 1) * sizeof(struct order *));
+    if (grown == NULL) {
+        stream_close(b, s);
+        return false;
+    }
+    s->orders = grown;
+    s->orders[s->orders_count++] = order;
+    return true;
+}
+
+/* What the snapshot told need not be told again. */
+static void remember_positions(struct broadcaster *b, struct stream *s)
+{
+    for (uint32_t i = 0; i < s->orders_count; i++)
+        s->positions[i % POSITIONS_KEPT] =
+            view_position(engine_sale_at(b->engine, s->orders[i]->sale), s->orders[i]);
+    s->positions_mono_ms = b->now.mono_ms;
+}
+
+/* All lookups are answered, and events since were noted as they came: the orders are known as of the head.
+ * Writes them if nothing was committed past the head meanwhile; else in the next round. */
+static void try_put_orders(struct broadcaster *b, struct stream *s)
+{
+    size_t bytes = (size_t)s->orders_count * ORDER_JSON_BYTES_MAX + ROOM_FOR_FRAME;
     char *buffer = malloc(bytes);
     if (buffer == NULL) {
         stream_close(b, s);
         return;
     }
     struct text out = text_in(buffer, bytes);
-    open_snapshot(&out, s->cursor, "orders");
-    for (uint32_t i = 0; i < s->found_count; i++) {
-        text_str(&out, i == 0 ? "" : ",");
-        put_order(&out, b->engine, s->found[i]);
+    uint64_t before = atomic_load_explicit(&b->engine->view_generation, memory_order_acquire);
+    bool current = log_committed(&b->engine->log) == b->head;
+    put_orders(b, s, &out);
+    uint64_t after = atomic_load_explicit(&b->engine->view_generation, memory_order_acquire);
+    if (current && before == after && (before & 1) == 0) {
+        if (!s->silent) {
+            put_text(b, s, &out);
+            s->cursor = b->head;
+            remember_positions(b, s);
+        }
+        s->looking_up = false;
+        b->looking_up--;
+    } else {
+        b->more = true;
     }
-    put_text(b, s, &out);
     free(buffer);
-    free(s->found);
-    s->found = NULL;
-    s->found_count = 0;
 }
-
-/* ---- a user's orders ---- */
 
 void snapshot_look_up(struct broadcaster *b, struct stream *s)
 {
@@ -167,26 +212,44 @@ void snapshot_look_up(struct broadcaster *b, struct stream *s)
         s->lookups_left++;
     }
     port_flush(b->port);
-    if (s->lookups_left > 0 || s->lookups_sent < sales)
-        return;
-    put_orders(b, s);
-    s->looking_up = false;
+    if (s->lookups_left == 0 && s->lookups_sent == sales)
+        try_put_orders(b, s);
 }
 
 void snapshot_found(struct broadcaster *b, struct stream *s, struct order *order)
 {
     s->lookups_left--;
-    if (order != NULL) {
-        struct order **grown = realloc(s->found, (s->found_count + 1) * sizeof(struct order *));
-        if (grown == NULL) {
-            stream_close(b, s);
-            return;
-        }
-        s->found = grown;
-        s->found[s->found_count++] = order;
+    if (order != NULL)
+        (void)snapshot_note_order(b, s, order);
+}
+
+static void begin_looking_up(struct broadcaster *b, struct stream *s, bool silent)
+{
+    s->looking_up = true;
+    s->silent = silent;
+    b->looking_up++;
+}
+
+/* ---- the place in the queue ---- */
+
+void snapshot_put_positions(struct broadcaster *b, struct stream *s)
+{
+    char buffer[256];
+    for (uint32_t i = 0; i < s->orders_count && !s->closing; i++) {
+        struct order *order = s->orders[i];
+        uint32_t position = view_position(engine_sale_at(b->engine, order->sale), order);
+        if (position == 0 || position == s->positions[i % POSITIONS_KEPT])
+            continue;
+        char id[ID_CHARS];
+        struct text out = text_in(buffer, sizeof buffer);
+        engine_order_id(b->engine, order, id);
+        text_str(&out, "event: queue_position\ndata: {");
+        text_pair_plain(&out, "transactionId", id, sizeof id);
+        text_pair_number(&out, "position", position);
+        text_str(&out, "}\n\n");
+        s->positions[i % POSITIONS_KEPT] = position;
+        (void)stream_put(b, s, out.start, out.len);
     }
-    if (s->lookups_left == 0)
-        snapshot_look_up(b, s);
 }
 
 /* ---- beginning ---- */
@@ -197,8 +260,7 @@ static void put_snapshot(struct broadcaster *b, struct stream *s)
     if (s->sub.kind == STREAM_PUBLIC) {
         put_sales(b, s);
     } else if (s->sub.kind == STREAM_USER) {
-        s->looking_up = true;
-        snapshot_look_up(b, s);
+        begin_looking_up(b, s, false);
     }
 }
 
@@ -222,8 +284,11 @@ void snapshot_begin(struct broadcaster *b, struct stream *s)
     uint64_t oldest = b->options.archive.oldest(b->options.archive.self);
     if (!s->sub.resume)
         put_snapshot(b, s);
-    else if (s->sub.after_seq > log_committed(&b->engine->log) || s->sub.after_seq + 1 < oldest)
+    else if (s->sub.after_seq > log_committed(&b->engine->log) || s->sub.after_seq < oldest - 1)
         put_reset(b, s);
-    else
+    else {
         s->cursor = s->sub.after_seq;
+        if (s->sub.kind == STREAM_USER)
+            begin_looking_up(b, s, true); /* for its places in queues only */
+    }
 }

@@ -59,16 +59,19 @@ struct stream *stream_open(struct broadcaster *b, const struct subscription *sub
     s->sub = *subscription;
     s->progress_mono_ms = s->beat_mono_ms = b->now.mono_ms;
     b->open_count++;
+    b->audience_changed = true;
     arm_recv(b, s);
     return s;
 }
 
 void stream_close(struct broadcaster *b, struct stream *s)
 {
-    (void)b;
     if (s->closing)
         return;
     s->closing = true;
+    b->looking_up -= s->looking_up;
+    s->looking_up = false;
+    b->audience_changed = true;
     (void)shutdown(s->sub.fd, SHUT_RDWR); /* ends what is in flight */
 }
 
@@ -76,7 +79,7 @@ static void free_slot(struct broadcaster *b, struct stream *s)
 {
     (void)close(s->sub.fd);
     free(s->out);
-    free(s->found);
+    free(s->orders);
     *s = (struct stream){.sub = {.fd = -1}, .slot = s->slot, .generation = s->generation + 1};
     b->free_slots[b->free_count++] = s->slot;
     b->open_count--;
@@ -196,6 +199,13 @@ static void put_frame(struct text *out, const struct broadcaster *b, const struc
     text_bytes(out, bytes, frame->bytes);
 }
 
+/* A user's stream knows the orders whose place in a queue it tells. */
+static void follow_order(struct broadcaster *b, struct stream *s, const struct order *order)
+{
+    if (s->sub.kind == STREAM_USER && order != NULL)
+        (void)snapshot_note_order(b, s, seqmap_order(&b->engine->seqmap, order->seq));
+}
+
 /* From the frames in memory, as many as one send carries. */
 static void fill_live(struct broadcaster *b, struct stream *s)
 {
@@ -208,6 +218,7 @@ static void fill_live(struct broadcaster *b, struct stream *s)
             if (out.len >= STREAM_OUT_BYTES)
                 break; /* the rest with the next send */
             put_frame(&out, b, s, frame);
+            follow_order(b, s, frame->order);
             sent++;
         }
         s->cursor = frame->seq;
@@ -241,6 +252,7 @@ static void replay_event(void *arg, const struct archived_event *event)
         if (r->s->sub.kind == STREAM_USER && event->kind == EVENT_ORDER_PROMOTED)
             encode_queue_switch(&r->out, r->b, event, order, sale);
         encode_event(&r->out, event);
+        follow_order(r->b, r->s, order);
     }
     r->sent++;
 }
@@ -288,8 +300,14 @@ void stream_sweep(struct broadcaster *b, struct stream *s)
                b->now.mono_ms - s->beat_mono_ms >= STREAM_STALLED_MS) {
         atomic_fetch_add_explicit(&b->stats.cut, 1, memory_order_relaxed);
         stream_close(b, s);
-    } else if (!s->sending && !s->looking_up && s->out_bytes == 0 &&
-               b->now.mono_ms - s->beat_mono_ms >= b->options.heartbeat_ms &&
+    } else if (s->sending || s->looking_up || s->out_bytes > 0) {
+        return;
+    } else if (s->orders_count > 0 && b->now.mono_ms - s->positions_mono_ms >= POSITIONS_MS) {
+        s->positions_mono_ms = b->now.mono_ms;
+        snapshot_put_positions(b, s);
+        if (s->out_bytes > 0 && !s->closing)
+            send_out(b, s);
+    } else if (b->now.mono_ms - s->beat_mono_ms >= b->options.heartbeat_ms &&
                stream_put(b, s, ping, sizeof ping - 1)) {
         send_out(b, s);
     }

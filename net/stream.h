@@ -25,6 +25,8 @@ enum {
     SCRATCH_BYTES = ARCHIVE_PAGE_EVENTS * 2 * FRAME_BYTES_MAX,
     STREAM_STALLED_MS = 10000, /* without progress: cut off */
     SWEEP_MS = 200,
+    POSITIONS_MS = 1000, /* a buyer's place in a queue is told at most this often */
+    POSITIONS_KEPT = 4,  /* orders beyond share an entry, and may be told again */
     INBOX_SLOTS = 1024,
     BROADCAST_STOP_MS = 1000,
 };
@@ -36,8 +38,11 @@ struct stream {
     bool recv_armed, sending, closing, close_after;
     bool looking_up; /* a user's snapshot is being gathered: no events yet */
     uint32_t lookups_sent, lookups_left;
-    struct order **found; /* of the snapshot being gathered */
-    uint32_t found_count;
+    bool silent;           /* … and it is not sent, since the client has resumed */
+    struct order **orders; /* STREAM_USER: the user's latest in each sale */
+    uint32_t orders_count;
+    uint32_t positions[POSITIONS_KEPT]; /* last told, by place in orders */
+    int64_t positions_mono_ms;
     int64_t progress_mono_ms, beat_mono_ms; /* of the last bytes taken; of the last sent anything */
     char *out;
     size_t out_bytes, out_sent, out_room;
@@ -77,6 +82,8 @@ struct broadcaster {
     struct stream **streams;
     uint32_t streams_room, streams_made, open_count;
     uint32_t *free_slots, free_count;
+    uint32_t looking_up; /* streams whose snapshot is being gathered */
+    bool audience_changed;
     uint64_t head;                 /* every event up to here is in the frames */
     struct frames events, updates; /* domain events; the public stream's */
     struct pending_update *pending;
@@ -128,6 +135,10 @@ void snapshot_begin(struct broadcaster *b, struct stream *stream);
 /* Sends more lookups of a user's orders, as far as the port takes them. */
 void snapshot_look_up(struct broadcaster *b, struct stream *stream);
 void snapshot_found(struct broadcaster *b, struct stream *stream, struct order *order);
+/* Keeps the order if it is the user's latest in its sale. False: out of memory, the stream is closed. */
+bool snapshot_note_order(struct broadcaster *b, struct stream *stream, struct order *order);
+/* queue_position for each waiting order whose place has changed; no domain event, so without an id. */
+void snapshot_put_positions(struct broadcaster *b, struct stream *stream);
 
 /* --- broadcast.c --- */
 struct io_uring_sqe *broadcast_sqe(struct broadcaster *b);

@@ -15,7 +15,7 @@
 #include "net/handlers.h"
 #include "net/pairs.h"
 
-enum { SEQ_DIGITS_MAX = 18 };
+enum { SEQ_DIGITS_MAX = 20 /* of a 64-bit number */ };
 
 static void wrong(const struct call *call, const char *detail)
 {
@@ -32,8 +32,11 @@ static bool take_resume(const struct call *call, struct subscription *sub)
         return true;
     bool good = text.len <= SEQ_DIGITS_MAX;
     for (size_t i = 0; good && i < text.len; i++) {
+        uint64_t digit = (uint64_t)(text.data[i] - '0');
         good = text.data[i] >= '0' && text.data[i] <= '9';
-        sub->after_seq = sub->after_seq * 10 + (uint64_t)(text.data[i] - '0');
+        /* Too large for any database of ours is as good as unknown: it stays too large. */
+        sub->after_seq =
+            sub->after_seq > UINT64_MAX / 10 - 1 ? UINT64_MAX : sub->after_seq * 10 + digit;
     }
     sub->resume = good;
     if (!good)
@@ -131,20 +134,21 @@ void handle_events_stream(const struct call *call)
         begin_stream(call, sub);
 }
 
-/* Percent-decodes the {userId} of the path; 0 when it is not 1 to 64 bytes. */
+/* Percent-decodes the {userId} of the path; 0 when it is not 1 to 64 bytes
+ * without control characters. */
 static uint8_t decode_user(struct slice text, char user[BUYER_NAME_BYTES_MAX])
 {
     uint8_t len = 0;
     for (size_t i = 0; i < text.len; i++) {
         char digits[3] = {0}, *end = digits, c = text.data[i];
-        if (c == '%' && i + 2 < text.len + 0) {
+        if (c == '%' && i + 2 < text.len) {
             memcpy(digits, text.data + i + 1, 2);
             c = (char)strtol(digits, &end, 16);
             i += 2;
             if (end != digits + 2)
                 return 0;
         }
-        if (len == BUYER_NAME_BYTES_MAX || c == '\0')
+        if (len == BUYER_NAME_BYTES_MAX || (unsigned char)c < 0x20 || c == 0x7f)
             return 0;
         user[len++] = c;
     }
@@ -156,7 +160,7 @@ void handle_user_stream(const struct call *call)
     struct subscription sub = {.kind = STREAM_USER};
     sub.user_bytes = decode_user(call->id, sub.user);
     if (sub.user_bytes == 0) {
-        wrong(call, "userId must be 1 to 64 bytes");
+        wrong(call, "userId must be 1 to 64 bytes without control characters");
         return;
     }
     const char *subject = call->identity.subject;
