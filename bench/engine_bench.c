@@ -312,8 +312,13 @@ static void open_sale(void)
 
 static struct result measure(uint32_t workers, uint64_t purchases)
 {
-    static const struct journal_store store = {NULL,    nothing, no_append,  no_save,
-                                               nothing, no_idle, never_full, no_error};
+    static const struct journal_store store = {.begin = nothing,
+                                               .append = no_append,
+                                               .save_sale = no_save,
+                                               .commit = nothing,
+                                               .idle = no_idle,
+                                               .storage_full = never_full,
+                                               .error = no_error};
     const struct engine_options options = {
         .workers = workers, .ports = 1, .state_interval_ms = 100, .hash = siphash};
     pthread_t second = {0};

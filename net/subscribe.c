@@ -6,6 +6,7 @@
  *
  * Thread: the net thread of the connection. Fails: by an answer that names the parameter.
  */
+#include <jansson.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,7 +135,7 @@ void handle_events_stream(const struct call *call)
         begin_stream(call, sub);
 }
 
-/* Percent-decodes the {userId} of the path; 0 when it is not 1 to 64 bytes
+/* Percent-decodes the {userId} of the path; 0 when it is not 1 to 64 bytes of UTF-8
  * without control characters. */
 static uint8_t decode_user(struct slice text, char user[BUYER_NAME_BYTES_MAX])
 {
@@ -152,7 +153,11 @@ static uint8_t decode_user(struct slice text, char user[BUYER_NAME_BYTES_MAX])
             return 0;
         user[len++] = c;
     }
-    return len;
+    /* jansson makes strings of valid UTF-8 only. */
+    json_t *valid = json_stringn(user, len);
+    bool is_utf8 = valid != NULL;
+    json_decref(valid);
+    return is_utf8 ? len : 0;
 }
 
 void handle_user_stream(const struct call *call)
@@ -160,7 +165,7 @@ void handle_user_stream(const struct call *call)
     struct subscription sub = {.kind = STREAM_USER};
     sub.user_bytes = decode_user(call->id, sub.user);
     if (sub.user_bytes == 0) {
-        wrong(call, "userId must be 1 to 64 bytes without control characters");
+        wrong(call, "userId must be 1 to 64 bytes of UTF-8 without control characters");
         return;
     }
     const char *subject = call->identity.subject;

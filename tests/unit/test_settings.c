@@ -299,6 +299,8 @@ static void whole_numbers_are_held_to_their_ranges(void **state)
         {"--min-free-bytes", "0", "1125899906842624", "-1", "1125899906842625",
          "0 to 1125899906842624"},
         {"--max-connections", "0", "1000000", "-1", "1000001", "0 to 1000000"},
+        {"--max-streams", "1", "1000000", "0", "1000001", "1 to 1000000"},
+        {"--max-streams-per-address", "1", "1000000", "0", "1000001", "1 to 1000000"},
     };
     static const char *const never[] = {"x",
                                         "1x",
@@ -690,6 +692,8 @@ static void help_has_a_line_for_each_flag(void **state)
         "--log-format ",
         "--min-free-bytes ",
         "--max-connections ",
+        "--max-streams ",
+        "--max-streams-per-address ",
     };
     char *text = printed(true);
     size_t lines = 0;
