@@ -154,8 +154,10 @@ static bool show_batch(struct journal *j)
 enum journal_result journal_round(struct journal *j)
 {
     take_batch(j);
-    atomic_store_explicit(&j->engine->storage_full, j->store.storage_full(j->store.self),
-                          memory_order_relaxed);
+    bool full = j->store.storage_full(j->store.self);
+    /* Stored on change only: workers read this line. */
+    if (full != atomic_load_explicit(&j->engine->storage_full, memory_order_relaxed))
+        atomic_store_explicit(&j->engine->storage_full, full, memory_order_relaxed);
     if (j->batch_count > 0)
         return write_batch(j) && show_batch(j) ? JOURNAL_WROTE : JOURNAL_FAILED;
     /* Nothing to write but, perhaps, the watermark: it has waited for a batch to go with. */

@@ -160,6 +160,7 @@ static sigset_t block_stop_signals(void)
     (void)sigaddset(&stop, SIGINT);
     (void)pthread_sigmask(SIG_BLOCK, &stop, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a failed commit, with its line */
     return stop;
 }
 

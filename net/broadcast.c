@@ -154,6 +154,8 @@ static void append_frame(struct frames *frames, const struct text *text, uint64_
 static void flush_updates(struct broadcaster *b)
 {
     char buffer[FRAME_BYTES_MAX];
+    if (b->pending_count == 0)
+        return;
     qsort(b->pending, b->pending_count, sizeof *b->pending, by_seq);
     for (uint32_t i = 0; i < b->pending_count; i++) {
         const struct pending_update *update = &b->pending[i];

@@ -6,6 +6,7 @@
  *
  * Thread: the net thread of the connection. Fails: by an answer that names the parameter.
  */
+#include <ctype.h>
 #include <jansson.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -135,29 +136,38 @@ void handle_events_stream(const struct call *call)
         begin_stream(call, sub);
 }
 
-/* Percent-decodes the {userId} of the path; 0 when it is not 1 to 64 bytes of UTF-8
- * without control characters. */
+/* The byte of "%xx" at text.data[at], or -1. */
+static int percent_byte(struct slice text, size_t at)
+{
+    char digits[3] = {0}, *end;
+    if (text.len - at < 3 || !isxdigit((unsigned char)text.data[at + 1]) ||
+        !isxdigit((unsigned char)text.data[at + 2]))
+        return -1;
+    memcpy(digits, text.data + at + 1, 2);
+    return (int)strtol(digits, &end, 16);
+}
+
+static bool is_utf8(const char *text, size_t len)
+{
+    json_t *string = json_stringn(text, len); /* jansson makes strings of valid UTF-8 only */
+    json_decref(string);
+    return string != NULL;
+}
+
+/* Percent-decodes the {userId} of the path; 0 when it is not 1 to 64 bytes of UTF-8 without control
+ * characters. */
 static uint8_t decode_user(struct slice text, char user[BUYER_NAME_BYTES_MAX])
 {
     uint8_t len = 0;
     for (size_t i = 0; i < text.len; i++) {
-        char digits[3] = {0}, *end = digits, c = text.data[i];
-        if (c == '%' && i + 2 < text.len) {
-            memcpy(digits, text.data + i + 1, 2);
-            c = (char)strtol(digits, &end, 16);
-            i += 2;
-            if (end != digits + 2)
-                return 0;
-        }
-        if (len == BUYER_NAME_BYTES_MAX || (unsigned char)c < 0x20 || c == 0x7f)
+        bool coded = text.data[i] == '%';
+        int byte = coded ? percent_byte(text, i) : (unsigned char)text.data[i];
+        if (len == BUYER_NAME_BYTES_MAX || byte < 0x20 || byte == 0x7f)
             return 0;
-        user[len++] = c;
+        user[len++] = (char)byte;
+        i += coded ? 2 : 0;
     }
-    /* jansson makes strings of valid UTF-8 only. */
-    json_t *valid = json_stringn(user, len);
-    bool is_utf8 = valid != NULL;
-    json_decref(valid);
-    return is_utf8 ? len : 0;
+    return is_utf8(user, len) ? len : 0;
 }
 
 void handle_user_stream(const struct call *call)

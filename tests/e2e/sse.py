@@ -43,7 +43,7 @@ class Parser:
     """Bytes in, in pieces of any size; events out."""
 
     def __init__(self):
-        self.line, self.after_cr = b"", False
+        self.line, self.after_cr = [], False
         self.name, self.data, self.own_id = "", [], None
         self.last_id = None
         self.comments = []      # (text, when)
@@ -58,8 +58,11 @@ class Parser:
         if self.after_cr and piece.startswith(b"\n"):
             piece = piece[1:]
         self.after_cr = piece.endswith(b"\r")
-        lines = re.split(b"\r\n|\n|\r", self.line + piece)
-        self.line = lines.pop()
+        lines = re.split(b"\r\n|\n|\r", piece)
+        self.line.append(lines[0])  # a line may come in many pieces
+        if len(lines) > 1:
+            lines[0], self.line = b"".join(self.line), [lines[-1]]
+        lines.pop()
         for line in lines:
             event = self._take(line.decode("utf-8"))
             if event:

@@ -1,5 +1,7 @@
 """test_streams.py: the three event streams: who gets what, in which order, how often, and after what mishap."""
 import json
+import multiprocessing
+import os
 import random
 import re
 import signal
@@ -990,20 +992,35 @@ def test_followers_who_reconnect_under_full_load_get_every_event_once_in_order(t
 def test_who_was_away_for_long_comes_back_through_the_database_to_the_live_events(t):
     shop = t.shop()
     sale = shop.open_sale(stock=1000000)
-    with Load(shop, sale, depth=32) as load:
-        eventually(lambda: load.answered > 6000, within_s=20, what="6000 orders")
+    constant = Follower(shop, seed=5)  # somebody always listens: what is kept in memory is more than nothing
 
-        def come_back(seed):
-            dice = random.Random(seed)
-            for _ in range(6):
-                now = head(shop)
-                follower = Follower(shop, seed, last=dice.choice((0, dice.randrange(now), now - dice.randrange(300))))
-                begin = follower.last
-                follower.read(until_id=now + 100, for_s=20 * slack())
-                assert follower.last >= now + 100, f"from {begin}: only up to {follower.last} of {now + 100}"
+    def come_back(seed):
+        dice = random.Random(seed)
+        for _ in range(8):
+            now = head(shop)
+            begin = dice.choice((0, dice.randrange(now), max(0, now - 16384 - dice.randrange(-300, 300)),
+                                 now - dice.randrange(300)))
+            follower = Follower(shop, seed, last=begin)
+            follower.read(until_id=now + 100, for_s=20 * slack())
+            assert follower.last >= now + 100, f"from {begin}: only up to {follower.last} of {now + 100}"
 
-        in_threads(lambda: come_back(1), lambda: come_back(2))
-    same([seq for seq, _, _ in committed(shop)], list(range(1, head(shop) + 1)))
+    def come_back_twice():
+        try:
+            eventually(lambda: load.answered > 18000, within_s=40, what="18000 orders: more than are kept in memory")
+            in_threads(lambda: come_back(1), lambda: come_back(2))
+        finally:
+            load.done.set()
+            come_back_twice.done = True
+
+    def listen_on():
+        while not getattr(come_back_twice, "done", False):
+            constant.read(for_s=0.5)
+
+    with Load(shop, sale, depth=64) as load:
+        in_threads(come_back_twice, listen_on)
+    end = head(shop)
+    constant.read(until_id=end, for_s=20 * slack())
+    same(constant.seen, committed(shop))
 
 
 @patient
@@ -1101,19 +1118,60 @@ def test_a_users_stream_has_no_gap_and_no_repetition_over_100_reconnects_under_l
                 f"as of {snapshot.id}: {snapshot} after {earlier[-1]}")
 
 
+class Watcher:
+    """Follows one sale's public stream by last id; knows the state that it would show a buyer."""
+
+    def __init__(self, shop, sale):
+        self.shop, self.sale, self.last, self.state = shop, sale, None, None
+
+    def read(self, for_s):
+        end = time.monotonic() + for_s
+        with public(self.shop, self.sale, last=self.last) as stream:
+            while time.monotonic() < end and not stream.ended:
+                stream.pump(end - time.monotonic())
+                for event in stream.waiting:
+                    assert event.name in ("snapshot", "sale_update"), event
+                    assert self.last is None or event.id > self.last, f"{self.last} is followed by {event.id}"
+                    told = event.json["sales"][0] if event.name == "snapshot" else event.json
+                    self.last, self.state = event.id, (told["remainingQty"], told["available"])
+                stream.waiting = []
+
+
 @patient
 def test_five_kills_under_load_lose_and_repeat_no_event(t):
     shop = t.shop("--workers", "2", "--net-threads", "2")
     sale = shop.open_sale(stock=1000000)
-    followers = [Follower(shop, seed=21), Follower(shop, seed=22)]
-    done = threading.Event()
+    followers, watcher = [Follower(shop, seed=21), Follower(shop, seed=22)], Watcher(shop, sale)
+    done, own = threading.Event(), []
 
-    def follow(follower):
+    def until_done(work):
         while not done.is_set():
             try:
-                follower.hop()
+                work()
             except OSError:  # the server is down
                 time.sleep(0.01)
+
+    def trade():  # ann buys and cancels, and may be cut off at any moment
+        client = shop.client()
+        try:
+            reply = client.post("/api/v1/buy", {"buyerName": "ann", "saleId": sale})
+            if reply.status == 400:  # bought, but the answer was lost
+                client.post("/api/v1/cancel", {"transactionId": latest_order("ann")})
+            elif reply.status == 201:
+                client.post("/api/v1/cancel", {"transactionId": reply.json["transactionId"]})
+        finally:
+            client.close()
+
+    def latest_order(buyer):
+        return shop.rows("SELECT id FROM orders WHERE buyer = ? ORDER BY id DESC LIMIT 1", buyer)[0][0]
+
+    def follow_ann(most=20, for_s=0.3):
+        with notices(shop, "ann", last=own[-1][0] if own else 0) as stream:
+            end = time.monotonic() + for_s
+            while time.monotonic() < end and most > 0 and not stream.ended:
+                stream.pump(end - time.monotonic())
+                own.extend(heard(stream.waiting[:most]))
+                most, stream.waiting = most - len(stream.waiting), []
 
     def kill_and_start():
         try:
@@ -1127,14 +1185,78 @@ def test_five_kills_under_load_lose_and_repeat_no_event(t):
             load.done.set()
 
     with Load(shop, sale, depth=8, patient_with_restarts=True) as load:
-        in_threads(kill_and_start, *[lambda follower=follower: follow(follower) for follower in followers])
+        in_threads(kill_and_start, lambda: until_done(trade), lambda: until_done(follow_ann),
+                   lambda: until_done(lambda: watcher.read(0.1)),
+                   *[lambda follower=follower: until_done(follower.hop) for follower in followers])
     end, wanted = head(shop), committed(shop)
-    assert load.answered > 200 and end > load.answered
+    assert load.answered > 50 and end > load.answered
     same([seq for seq, _, _ in wanted], list(range(1, end + 1)))
     for follower in followers:
         follower.read(until_id=end, for_s=20 * slack())
         same(follower.seen, wanted)
+    follow_ann(most=1 << 30, for_s=0.5 * slack())
+    same(own, [event for event in wanted if event[2].get("buyerName") == "ann"])
+    watcher.read(0.3 * slack())
+    now = shop.sale(sale)
+    assert watcher.state == (now["remainingQty"], now["available"]), (watcher.state, now)
     shop.balance_books()
+
+
+def make_many_sales(shop, count):
+    body = json.dumps({"name": "One of many", "productQty": 5, "startsAt": now_ms() + 3600000, "endsAt": 4102444800000})
+    request = (f"POST /api/v1/sales HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {shop.admin}\r\n"
+               f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}")
+    with shop.wire() as wire:
+        for _ in range(count // 20):
+            wire.send(request * 20)
+            for _ in range(20):
+                assert wire.read_reply().status == 201
+
+
+@patient
+def test_snapshots_of_thousands_of_sales_under_load_do_not_hold_up_the_other_streams(t):
+    shop = t.shop("--stream-tick-ms", "0")
+    sale = shop.open_sale(stock=1000000)
+    make_many_sales(shop, 3000)
+    done, delays = threading.Event(), []
+
+    def buy_until_told():  # a process of its own, so that the load does not wait for this one's threads
+        load = Load(shop, sale, threads=1, depth=32)
+        load.name = f"process {os.getpid()}"
+        with load:
+            time.sleep(60)
+
+    def keep_asking():
+        while not done.is_set():
+            with public(shop) as stream:
+                assert len(stream.next(within_s=10).json["sales"]) == 3001
+
+    def measure():
+        try:
+            client = shop.client()
+            with notices(shop, "ann") as stream:
+                stream.until_named("snapshot")
+                for _ in range(30):
+                    order = expect(client.post("/api/v1/buy", {"buyerName": "ann", "saleId": sale}), 201)
+                    begin = time.monotonic()
+                    assert stream.next(within_s=10).id == order["seq"]
+                    delays.append(time.monotonic() - begin)
+                    expect(client.post("/api/v1/cancel", {"transactionId": order["transactionId"]}), 200)
+                    stream.next(within_s=10)
+        finally:
+            done.set()
+
+    loads = [multiprocessing.get_context("fork").Process(target=buy_until_told) for _ in range(2)]
+    for load in loads:
+        load.start()
+    try:
+        in_threads(keep_asking, measure)
+    finally:
+        for load in loads:
+            load.kill()
+            load.join()
+    delays.sort()
+    assert delays[22] < 0.2 * slack() and delays[-1] < 0.8 * slack(), [f"{delay:.3f}" for delay in delays]
 
 
 # --------------------------------------------------------------------------------------- tokens
