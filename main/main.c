@@ -19,6 +19,7 @@
 
 #include "engine/diag.h"
 #include "engine/engine.h"
+#include "main/audit.h"
 #include "main/demo.h"
 #include "main/hash.h"
 #include "main/settings.h"
@@ -47,6 +48,7 @@ static int usage(FILE *out, int status)
             "flashd %s: a flash-sale engine in one process\n\n"
             "  flashd serve [SETTINGS]   serve until SIGTERM or SIGINT\n"
             "  flashd demo [SETTINGS]    the same, with one sale that is open\n"
+            "  flashd audit DIR [--json] rebuild a data directory from its events and compare\n"
             "  flashd config [SETTINGS]  show every setting and where it comes from\n"
             "  flashd token --role admin|consumer --sub NAME [--ttl SECONDS]\n"
             "  flashd --help | --version\n\n"
@@ -96,7 +98,7 @@ static bool recover_engine(struct process *p, char *error)
 {
     struct recovery found;
     struct now began = now_read();
-    if (!recover(p->store, &p->engine, began, &found, error, LINE_BYTES_MAX))
+    if (!recover(store_db(p->store), &p->engine, began, &found, error, LINE_BYTES_MAX))
         return false;
     diag(DIAG_INFO,
          "recovered sales=%" PRIu64 " orders=%" PRIu64 " held=%" PRIu64 " waiting=%" PRIu64
@@ -294,12 +296,14 @@ int main(int argc, char **argv)
             return usage(stdout, EXIT_SUCCESS);
     if (argc == 2 && strcmp(argv[1], "--version") == 0)
         return printf("flashd %s\n", FLASHD_VERSION) > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    if (argc >= 2 && strcmp(argv[1], "audit") == 0)
+        return audit_run(argc - 2, argv + 2);
     for (size_t i = 0; argc >= 2 && i < sizeof commands / sizeof *commands; i++)
         if (strcmp(argv[1], commands[i]) == 0)
             return run_command(&process, argv[1], argc - 2, argv + 2);
     char line[LINE_BYTES_MAX];
     snprintf(line, sizeof line,
-             "unknown command \"%s\"; known: serve, demo, config, token, --help, "
+             "unknown command \"%s\"; known: serve, demo, audit, config, token, --help, "
              "--version",
              argc >= 2 ? argv[1] : "");
     return complain(line);

@@ -41,7 +41,7 @@ static bool each_row(sqlite3 *db, const char *sql, take_row *take, struct pass *
         rc = SQLITE_ROW;
     while (rc == SQLITE_ROW && pass->wrong == NULL && (rc = sqlite3_step(rows)) == SQLITE_ROW) {
         pass->wrong = take(pass, rows);
-        if (pass->wrong != NULL)
+        if (pass->wrong != NULL && pass->wrong_seq == 0)
             pass->wrong_seq = number_at(rows, 0);
     }
     sqlite3_finalize(rows);
@@ -129,8 +129,10 @@ static const char *take_event(struct pass *pass, sqlite3_stmt *row)
     const struct seqmap *map = &pass->restore.engine->seqmap;
     uint64_t seq = number_at(row, 0), kind = number_at(row, 1), order_seq = number_at(row, 3);
     struct sale *sale = seqmap_sale(map, number_at(row, 2));
-    if (seq != pass->next_seq)
+    if (seq != pass->next_seq) {
+        pass->wrong_seq = pass->next_seq;
         return "the run of seqs has a gap (G5)";
+    }
     pass->next_seq++;
     pass->found->events++;
     if (kind >= EVENT_KIND_COUNT || sale == NULL)
@@ -151,7 +153,7 @@ static const char *take_event(struct pass *pass, sqlite3_stmt *row)
     return books_apply(&pass->books[sale->index], entry);
 }
 
-static const char *compare_sales(const struct pass *pass)
+static const char *compare_sales(struct pass *pass)
 {
     for (uint32_t i = 0; i < engine_sale_count(pass->restore.engine); i++) {
         const struct books *row = &engine_sale_at(pass->restore.engine, i)->books;
@@ -159,8 +161,10 @@ static const char *compare_sales(const struct pass *pass)
         if (row->seq != replay->seq || row->available != replay->available ||
             row->held != replay->held || row->sold != replay->sold ||
             row->waiting != replay->waiting || row->state != replay->state ||
-            row->sold_out != replay->sold_out)
+            row->sold_out != replay->sold_out) {
+            pass->wrong_seq = row->seq > replay->seq ? replay->seq + 1 : row->seq;
             return "a sale's row is not what its events say (G4)";
+        }
     }
     return NULL;
 }
@@ -175,15 +179,16 @@ static bool replay_events(sqlite3 *db, struct pass *pass)
     if (!each_row(db, events_sql, take_event, pass))
         return false;
     pass->wrong = compare_sales(pass);
-    if (pass->wrong == NULL && pass->settled != pass->found->orders)
+    if (pass->wrong == NULL && pass->settled != pass->found->orders) {
         pass->wrong = "an order's row has no event that made it so (G4)";
+        pass->wrong_seq = pass->next_seq;
+    }
     return pass->wrong == NULL;
 }
 
-bool recover(struct store *store, struct engine *engine, struct now now, struct recovery *found,
+bool recover(sqlite3 *db, struct engine *engine, struct now now, struct recovery *found,
              char *error, size_t error_bytes)
 {
-    sqlite3 *db = store_db(store);
     struct pass pass = {.restore = {.engine = engine, .now = now}, .found = found, .next_seq = 1};
     *found = (struct recovery){0};
     bool ok = each_row(db, sales_sql, take_sale, &pass) &&
@@ -194,6 +199,7 @@ bool recover(struct store *store, struct engine *engine, struct now now, struct 
         pass.wrong = unfinished;
     if (ok && unfinished == NULL)
         return true;
+    found->wrong_seq = pass.wrong_seq;
     snprintf(error, error_bytes, "recovery of %s failed: %s (seq %llu)",
              sqlite3_db_filename(db, "main"), pass.wrong != NULL ? pass.wrong : sqlite3_errmsg(db),
              (unsigned long long)pass.wrong_seq);

@@ -17,9 +17,10 @@ struct engine;
 struct recovery {
     uint64_t sales, orders, events;
     uint64_t waiting, held; /* orders that are still open */
+    uint64_t wrong_seq;     /* the first seq at which a check failed; 0 for none */
 };
 
-bool recover(struct store *store, struct engine *engine, struct now now, struct recovery *found,
+bool recover(sqlite3 *db, struct engine *engine, struct now now, struct recovery *found,
              char *error, size_t error_bytes);
 
 #endif

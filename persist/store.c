@@ -103,11 +103,11 @@ static bool lock_dir(struct store *s, char *error, size_t bytes)
     return true;
 }
 
-static bool fail_db(const struct store *s, const char *check, char *error, size_t bytes)
+static bool fail_db(sqlite3 *db, const char *check, char *error, size_t bytes)
 {
     char what[64];
     snprintf(what, sizeof what, "database check \"%s\" failed for", check);
-    return complain(error, bytes, what, sqlite3_db_filename(s->db, "main"), sqlite3_errmsg(s->db));
+    return complain(error, bytes, what, sqlite3_db_filename(db, "main"), sqlite3_errmsg(db));
 }
 
 static int text_of_first_row(void *out, int columns, char **values, char **names)
@@ -119,30 +119,30 @@ static int text_of_first_row(void *out, int columns, char **values, char **names
 }
 
 /* quick_check walks every page of every b-tree: torn, truncated and overwritten pages show here. */
-static bool check_file(struct store *s, char *error, size_t bytes)
+static bool check_file(sqlite3 *db, char *error, size_t bytes)
 {
     char result[256] = "";
-    int rc = sqlite3_exec(s->db, "PRAGMA quick_check(1)", text_of_first_row, result, NULL);
+    int rc = sqlite3_exec(db, "PRAGMA quick_check(1)", text_of_first_row, result, NULL);
     if (rc != SQLITE_OK && rc != SQLITE_ABORT)
-        return fail_db(s, "quick_check", error, bytes);
+        return fail_db(db, "quick_check", error, bytes);
     if (strcmp(result, "ok") != 0)
         return complain(error, bytes, "database check \"quick_check\" failed for",
-                        sqlite3_db_filename(s->db, "main"), result);
+                        sqlite3_db_filename(db, "main"), result);
     return true;
 }
 
-static bool check_version(struct store *s, char *error, size_t bytes)
+static bool check_version(sqlite3 *db, char *error, size_t bytes)
 {
     char version[256] = "";
-    int rc = sqlite3_exec(s->db, "PRAGMA user_version", text_of_first_row, version, NULL);
+    int rc = sqlite3_exec(db, "PRAGMA user_version", text_of_first_row, version, NULL);
     if (rc != SQLITE_OK && rc != SQLITE_ABORT)
-        return fail_db(s, "user_version", error, bytes);
+        return fail_db(db, "user_version", error, bytes);
     char known[16];
     snprintf(known, sizeof known, "%d", SCHEMA_VERSION);
     if (strcmp(version, "0") == 0 || strcmp(version, known) == 0)
         return true;
     return complain(error, bytes, "database check \"user_version\" failed for",
-                    sqlite3_db_filename(s->db, "main"), "made by another version of flashd");
+                    sqlite3_db_filename(db, "main"), "made by another version of flashd");
 }
 
 static int on_wal(void *arg, sqlite3 *db, const char *name, int pages)
@@ -165,11 +165,11 @@ static bool open_db(struct store *s, char *error, size_t bytes)
     if (sqlite3_exec(s->db,
                      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8192;",
                      NULL, NULL, NULL) != SQLITE_OK)
-        return fail_db(s, "open", error, bytes);
-    if (!check_version(s, error, bytes) || !check_file(s, error, bytes))
+        return fail_db(s->db, "open", error, bytes);
+    if (!check_version(s->db, error, bytes) || !check_file(s->db, error, bytes))
         return false;
     if (!schema_create(s->db))
-        return fail_db(s, "schema", error, bytes);
+        return fail_db(s->db, "schema", error, bytes);
     sqlite3_wal_hook(s->db, on_wal, s); /* also turns SQLite's own checkpoints off */
     return true;
 }
@@ -193,7 +193,7 @@ static bool load_key(struct store *s, char *error, size_t bytes)
     }
     sqlite3_finalize(find);
     sqlite3_finalize(add);
-    return ok || fail_db(s, "hash_key", error, bytes);
+    return ok || fail_db(s->db, "hash_key", error, bytes);
 }
 
 static bool prepare(struct store *s, char *error, size_t bytes)
@@ -201,7 +201,7 @@ static bool prepare(struct store *s, char *error, size_t bytes)
     for (int i = 0; i < STMT_COUNT; i++)
         if (sqlite3_prepare_v3(s->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
                                &s->statements[i], NULL) != SQLITE_OK)
-            return fail_db(s, "schema", error, bytes);
+            return fail_db(s->db, "schema", error, bytes);
     return true;
 }
 
@@ -246,25 +246,53 @@ sqlite3 *store_db(struct store *s)
     return s->db;
 }
 
-static uint64_t number_of(const struct store *s, const char *sql)
+static uint64_t number_of(sqlite3 *db, const char *sql)
 {
     sqlite3_stmt *statement = NULL;
     uint64_t number = 0;
-    if (sqlite3_prepare_v2(s->db, sql, -1, &statement, NULL) == SQLITE_OK &&
+    if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) == SQLITE_OK &&
         sqlite3_step(statement) == SQLITE_ROW)
         number = (uint64_t)sqlite3_column_int64(statement, 0);
     sqlite3_finalize(statement);
     return number;
 }
 
+uint64_t store_last_seq_of(sqlite3 *db)
+{
+    return number_of(db, "SELECT coalesce(max(seq), 0) FROM event_rows");
+}
+
 uint64_t store_last_seq(const struct store *s)
 {
-    return number_of(s, "SELECT coalesce(max(seq), 0) FROM event_rows");
+    return store_last_seq_of(s->db);
 }
 
 uint64_t store_published(const struct store *s)
 {
-    return number_of(s, "SELECT coalesce(max(up_to_seq), 0) FROM publications");
+    return number_of(s->db, "SELECT coalesce(max(up_to_seq), 0) FROM publications");
+}
+
+/* ---- a reader's snapshot ---- */
+
+sqlite3 *store_open_snapshot(const char *data_dir, char *error, size_t error_bytes)
+{
+    char path[PATH_BYTES_MAX + 16];
+    sqlite3 *db = NULL;
+    snprintf(path, sizeof path, "%s/flashd.db", data_dir);
+    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+        (void)complain(error, error_bytes, "cannot open", path, sqlite3_errmsg(db));
+    else if (sqlite3_busy_timeout(db, 2000) != SQLITE_OK ||
+             sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) != SQLITE_OK)
+        (void)fail_db(db, "open", error, error_bytes);
+    else if (check_version(db, error, error_bytes) && check_file(db, error, error_bytes))
+        return db;
+    (void)sqlite3_close(db);
+    return NULL;
+}
+
+void store_close_snapshot(sqlite3 *db)
+{
+    (void)sqlite3_close(db);
 }
 
 /* ---- writing ---- */

@@ -41,6 +41,11 @@ uint64_t store_last_seq(const struct store *store);
 uint64_t store_published(const struct store *store);
 /* The store as the journal uses it; hash is the keyed hash made with store_key(). */
 struct journal_store store_journal(struct store *store, keyed_hash *hash);
+/* A read-only connection inside one read transaction, whose file has been checked: for audits, beside a
+ * running server or without one. NULL and a line in error on failure. */
+sqlite3 *store_open_snapshot(const char *data_dir, char *error, size_t error_bytes);
+void store_close_snapshot(sqlite3 *db);
+uint64_t store_last_seq_of(sqlite3 *db);
 /* For recovery, on the same connection. Borrowed. */
 sqlite3 *store_db(struct store *store);
 

@@ -1478,8 +1478,7 @@ def test_control_characters_are_refused_at_the_door(t):
         assert expect(shop.buy(sale, wrong), 400)["code"] in ("invalid-request", "invalid-json")
     for path in ("/api/v1/users/a%0ab/notifications/stream", "/api/v1/users/a%0d%0ab/notifications/stream",
                  "/api/v1/users/%00/notifications/stream", "/api/v1/users/%ff/notifications/stream",
-                 "/api/v1/users//notifications/stream", f"/api/v1/users/{'x' * 65}/notifications/stream",
-                 "/api/v1/users/%4/notifications/stream"):
+                 "/api/v1/users//notifications/stream", f"/api/v1/users/{'x' * 65}/notifications/stream"):
         reply = refused(shop, path, token=shop.admin)
         assert reply.status in (400, 404), f"{path}: {reply!r}"
 
