@@ -18,7 +18,13 @@
 #include "net/replies.h"
 #include "net/stream.h"
 
-enum { RETRY_MS_MIN = 1000, RETRY_MS_SPAN = 4000, HEAD_BYTES_MAX = 512, ROOM_FOR_FRAME = 128 };
+enum {
+    RETRY_MS_MIN = 1000,
+    RETRY_MS_SPAN = 4000,
+    HEAD_BYTES_MAX = 512,
+    ROOM_FOR_FRAME = 128,
+    SNAPSHOT_TRIES_MAX = 100
+};
 
 static const char refused_head[] =
     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
@@ -57,15 +63,18 @@ static void refuse(struct broadcaster *b, struct stream *s, const char *detail)
     atomic_fetch_add_explicit(&b->stats.refused, 1, memory_order_relaxed);
 }
 
-/* The stream counts itself. NULL when it fits. */
+/* The stream counts itself; those that are on their way out do not count. NULL when it fits. */
 static const char *cap_reached(const struct broadcaster *b, const struct stream *s)
 {
-    uint32_t of_address = 0;
-    if (b->open_count > b->options.streams_max)
+    uint32_t all = 0, of_address = 0;
+    for (uint32_t i = 0; i < b->streams_made; i++) {
+        const struct stream *other = b->streams[i];
+        bool counts = other->sub.fd >= 0 && !other->closing && !other->close_after;
+        all += counts;
+        of_address += counts && other->sub.address == s->sub.address;
+    }
+    if (all > b->options.streams_max)
         return "the server has as many streams as it may";
-    for (uint32_t i = 0; i < b->streams_made; i++)
-        of_address += b->streams[i]->sub.fd >= 0 && !b->streams[i]->closing &&
-                      b->streams[i]->sub.address == s->sub.address;
     return of_address > b->options.streams_per_address_max
                ? "this address has as many streams as one may"
                : NULL;
@@ -107,7 +116,8 @@ static uint64_t write_sales(const struct broadcaster *b, const struct stream *s,
     return seq;
 }
 
-/* Reads until no commit came in between: commits are rarer than this is long. */
+/* Reads until no commit came in between, so that it is one moment's. After too many tries it is as it is:
+ * newer than its id in places, and the events that follow put that right. */
 static void put_sales(struct broadcaster *b, struct stream *s)
 {
     size_t bytes = (size_t)engine_sale_count(b->engine) * SALE_JSON_BYTES_MAX + ROOM_FOR_FRAME;
@@ -118,12 +128,13 @@ static void put_sales(struct broadcaster *b, struct stream *s)
     }
     struct text out;
     uint64_t before, after;
+    int tries = 0;
     do {
         before = atomic_load_explicit(&b->engine->view_generation, memory_order_acquire);
         out = text_in(buffer, bytes);
         s->cursor = write_sales(b, s, &out);
         after = atomic_load_explicit(&b->engine->view_generation, memory_order_acquire);
-    } while (before != after || (before & 1) != 0);
+    } while ((before != after || (before & 1) != 0) && ++tries < SNAPSHOT_TRIES_MAX);
     put_text(b, s, &out);
     free(buffer);
 }

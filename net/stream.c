@@ -11,6 +11,8 @@
  * Thread: broadcaster.
  */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -56,6 +58,10 @@ struct stream *stream_open(struct broadcaster *b, const struct subscription *sub
     struct stream *s = new_slot(b);
     if (s == NULL)
         return NULL;
+    /* A peer that has vanished does not acknowledge: heartbeats find it out. */
+    const unsigned unacknowledged_ms = STREAM_STALLED_MS;
+    (void)setsockopt(subscription->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms,
+                     sizeof unacknowledged_ms);
     s->sub = *subscription;
     s->progress_mono_ms = s->beat_mono_ms = b->now.mono_ms;
     b->open_count++;
@@ -99,8 +105,10 @@ void stream_received(struct broadcaster *b, struct stream *s, int result)
     s->recv_armed = false;
     if (s->closing)
         return;
-    if (result > 0)
-        arm_recv(b, s); /* a client has nothing to say here */
+    /* A client has nothing to say here; one that keeps talking only costs. */
+    s->heard_bytes += result > 0 ? (uint32_t)result : 0;
+    if (result > 0 && s->heard_bytes <= STREAM_HEARD_BYTES_MAX)
+        arm_recv(b, s);
     else
         stream_close(b, s);
 }

@@ -23,7 +23,8 @@ enum {
     STREAM_OUT_BYTES_MAX = 256 << 20, /* a snapshot of very many sales or orders */
     ARCHIVE_PAGE_EVENTS = 128,
     SCRATCH_BYTES = ARCHIVE_PAGE_EVENTS * 2 * FRAME_BYTES_MAX,
-    STREAM_STALLED_MS = 10000, /* without progress: cut off */
+    STREAM_STALLED_MS = 10000,     /* without progress: cut off */
+    STREAM_HEARD_BYTES_MAX = 1024, /* that a client may send into its stream */
     SWEEP_MS = 200,
     POSITIONS_MS = 1000, /* a buyer's place in a queue is told at most this often */
     POSITIONS_KEPT = 4,  /* orders beyond share an entry, and may be told again */
@@ -36,6 +37,7 @@ struct stream {
     uint32_t slot, generation;
     uint64_t cursor;
     bool recv_armed, sending, closing, close_after;
+    uint32_t heard_bytes;
     bool looking_up; /* a user's snapshot is being gathered: no events yet */
     uint32_t lookups_sent, lookups_left;
     bool silent;           /* … and it is not sent, since the client has resumed */
