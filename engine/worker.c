@@ -481,6 +481,13 @@ static bool others_moved_on(const struct worker *w)
     return true;
 }
 
+/* Units may have been freed for these joins before the clock could know of them: it looks again. */
+static void nudge_for(struct worker *w, const struct pending_list *joins)
+{
+    for (uint32_t i = 0; i < joins->count && !w->nudge_clock; i++)
+        w->nudge_clock = stock_load(&joins->items[i].event.sale->stock).available > 0;
+}
+
 /* Joins whose marks have passed are logged; then the fresh ones get theirs, and their chance. */
 static void flush_joins(struct worker *w)
 {
@@ -488,6 +495,7 @@ static void flush_joins(struct worker *w)
         if (w->joins.count > 0) {
             if (!others_moved_on(w) && !FAULT(FAULT_JOIN_AT_ONCE))
                 return;
+            nudge_for(w, &w->joins);
             flush(w, &w->joins);
             mark_flushed(&w->open_joins, w->fresh.count > 0);
         }
