@@ -1,16 +1,15 @@
 /*
- * clock.h: the thread that moves sales through time: starts, ends, pauses, expiries, promotions,
- * clearing.
+ * clock.h: the thread that moves sales through time: starts, ends, pauses, expiries, promotions, clearing.
  *
- * Thread: its own. It alone owns every sale's waiting list and expiry queue, and alone changes a
- * sale's state. It reads the log (log order is queue order), and writes into it like a worker. In:
- * events from the log, admin commands from the ports, the time. Out:    events, replies to admins,
- * stock given back. Fails:  a full log or no memory makes it wait; it never skips.
+ * Thread: its own. It alone owns every sale's waiting list and expiry queue, and alone changes a sale's
+ *         state. It reads the log (log order is queue order), and writes into it like a worker.
+ * In:     events from the log, admin commands from the ports, the time.
+ * Out:    events, replies to admins, stock given back.
+ * Fails:  a full log or no memory makes it wait; it never skips.
  *
- * Closing a sale (pause, end, sold out): swap the state in the stock word, so that no decision is
- * made any more; take a mark of every worker's open batches; when all have moved on, every decision
- * made before is in the log, and sale.paused, sale.ended or sale.sold_out claims its slot after
- * them.
+ * Closing a sale (pause, end, sold out): swap the state in the stock word, so that no decision is made
+ * any more; take a mark of every worker's open batches; when all have moved on, every decision made
+ * before is in the log, and sale.paused, sale.ended or sale.sold_out claims its slot after them.
  */
 #ifndef FLASHD_ENGINE_CLOCK_H
 #define FLASHD_ENGINE_CLOCK_H

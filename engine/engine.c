@@ -130,6 +130,8 @@ static void *journal_main(void *arg)
     for (;;) {
         uint32_t seen = wake_seen(&e->log.news);
         bool stop = must_stop(&e->journal_stopping);
+        /* Who is about to decide or to read more may do so first: a bigger group. Costs nothing when
+         * nobody is; measured at 5 to 10 % of a purchase's CPU under load. */
         (void)sched_yield();
         enum journal_result result = journal_round(&e->journal);
         if (result == JOURNAL_FAILED) {

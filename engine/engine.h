@@ -1,9 +1,10 @@
 /*
  * engine.h: the engine as a whole: what the folders around it call.
  *
- * Start order (main):   engine_init, recovery (restore.h), engine_start, then net threads, each
- * with its port. Stop order (main):    net threads first, then engine_stop: workers, clock, and
- * last the journal, which writes what is left. engine_free when nobody reads any more.
+ * Start order (main):  engine_init, recovery (restore.h), engine_start, then the threads of net/, each
+ *                      with its port.
+ * Stop order (main):   those threads first, then engine_stop: workers, clock, and last the journal, which
+ *                      writes what is left. engine_free when nobody reads any more.
  *
  * Threads: fields are grouped by who writes them. Everything here lives until engine_free().
  */

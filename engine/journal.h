@@ -1,13 +1,12 @@
 /*
- * journal.h: the log's first reader: balances the books, has each batch made durable, then lets it
- * be seen.
+ * journal.h: the log's first reader: balances the books, makes each batch durable, then lets it be seen.
  *
  * Thread: writer.
- * In:     published events, in log order; whatever came while the last commit was syncing is one
- * batch. Out:    through a struct journal_store: one transaction a batch. After its commit: the
- * view, committed_seq, and a wake for every port, in this order. Fails:  journal_round() says why;
- * the caller must end the process. The outcome of a failed commit is unknown, so nothing may be
- * answered any more; recovery finds out at the next start.
+ * In:     published events, in log order; whatever came while the last commit was syncing is one batch.
+ * Out:    through a struct journal_store: one transaction a batch, with the streams' watermark. After its
+ *         commit: the view, committed_seq, and a wake for every port, in this order.
+ * Fails:  journal_round() says why; the caller must end the process. The outcome of a failed commit is
+ *         unknown, so nothing may be answered any more; recovery finds out at the next start.
  *
  * The store is an interface, so that engine/ knows no SQL: persist/ gives the real one.
  */

@@ -1,17 +1,18 @@
 /*
  * log.h: the one log. Producers claim slots by one fetch-and-add; readers walk them in claim order.
  *
- * Overview
- *   seq n lives in slot n mod LOG_SLOTS. A producer
- *     1. reserves room before it decides        log_reserve()   may say no: the producer refuses or
- * waits
- *     2. claims seqs after (taker) or before (giver) it touches the stock word     log_claim()
- *     3. fills and publishes each slot          log_publish()
- *   A reader has a cursor: log_read() gives the event there once it is published, log_advance()
- * gives the slot back. Reservation keeps the head within LOG_SLOTS of the slowest cursor, so a
- * claimed seq always finds its slot free: a decision, once made, can always be logged.
+ * Overview: seq n lives in slot n mod LOG_SLOTS.
+ *   A producer
+ *     1. log_reserve()  secures room before it decides; a full log says no: refuse, or wait
+ *     2. log_claim()    claims seqs, after (taker) or before (giver) it touches the stock word
+ *     3. log_publish()  fills and publishes each slot
+ *   A reader has a cursor
+ *     log_read()        gives the event there once it is published
+ *     log_advance()     gives the slot back
+ * Reservation keeps the head within LOG_SLOTS of the slowest cursor, so a claimed seq always finds its
+ * slot free: a decision, once made, can always be logged.
  *
- * Threads: producers are workers and the clock; readers are the journal and the clock.
+ * Threads:  producers are workers and the clock; readers are the journal and the clock.
  * Sleeping: the journal waits on `news` (wake.h); producers bump it once per batch.
  */
 #ifndef FLASHD_ENGINE_LOG_H

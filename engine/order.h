@@ -1,19 +1,22 @@
 /*
  * order.h: one buyer's order, its states and the moves between them.
  *
- *              buy                      buy
- *               |                        |
- *            WAITING --- promote ---> PAYMENT --- pay ---> PAID
- *             |   |                    |   |                ^
- *          cancel clear            cancel  expire           | late payment: units free, nobody
- * waits |   |                    |   |                | CANCELLED  CLEARED      CANCELLED   EXPIRED
- * ---------+
+ *             buy                      buy
+ *              |                        |
+ *              v                        v
+ *           WAITING ---- promote --> PAYMENT ---- pay ----> PAID
+ *            |    |                   |    |                  ^
+ *         cancel  clear           cancel  expire              |
+ *            |    |                   |    |        late payment: units free,
+ *            v    v                   v    v               nobody waits
+ *   CANCELLED    CLEARED     CANCELLED    EXPIRED ------------+
  *
- * Threads: orders are made by the worker that owns the buyer and are never freed. `state` is moved
- * by that worker and by the clock, by swap. Whoever must claim a log slot before the move may be
- * seen first sets BUSY, which keeps the other out: it comes back to the order in its next round,
- * nobody spins. What readers see (committed, expires_at_ms, changed_at_ms, position) is written by
- * the journal alone.
+ * Threads: orders are made by the worker that owns the buyer and are never freed while the engine
+ *          lives. `state` is moved by that worker and by the clock, by swap. Whoever must claim a
+ *          log slot before the move may be seen first sets BUSY, which keeps the other out: it comes
+ *          back to the order in its next round, nobody spins.
+ *          What readers see (committed, expires_at_ms, changed_at_ms, position) is written by the
+ *          journal alone.
  */
 #ifndef FLASHD_ENGINE_ORDER_H
 #define FLASHD_ENGINE_ORDER_H

@@ -2,16 +2,19 @@
  * port.h: how a net thread talks to the engine: commands out, replies back, both by value.
  *
  * Usage, net thread, once a round:
- *     port_send(port, target, &command)      for each request; false: the target's ring is full,
- * answer 503 port_flush(port)                       wakes each target that got something, once
+ *     port_send(port, target, &command)      for each request; false: the target's ring is full, answer
+ *                                            503
+ *     port_flush(port)                       wakes each target that got something, once
  *     while (port_receive(port, &reply)) …   replies whose event is durable
- *     if (port_may_sleep(port)) sleep; port_awake(port);
+ *     if (port_may_sleep(port)) sleep;
+ *     port_awake(port);
  *
- * A reply waits in its ring until everything it depends on is committed: the ring is the parking
- * lot. Each target's replies carry rising seqs, so only the ring's head needs a look.
+ * A reply waits in its ring until everything it depends on is committed: the ring is the parking lot.
+ * Each target's replies carry rising seqs, so only the ring's head needs a look.
  *
- * Threads: a port belongs to one net thread; the other ends of its rings belong to the workers and
- * the clock. wake() is called by any engine thread, only while the net thread says that it sleeps.
+ * Threads: a port belongs to one thread (net-N, the broadcaster, main in the demo); the other ends of its
+ *          rings belong to the workers and the clock. wake() is called by any engine thread, only while
+ *          the port's thread says that it sleeps.
  */
 #ifndef FLASHD_ENGINE_PORT_H
 #define FLASHD_ENGINE_PORT_H

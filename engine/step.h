@@ -1,10 +1,10 @@
 /*
  * step.h: the two seams that tests use, both empty in the product.
  *
- * STEP(name)   a point between two shared-memory operations. With FLASHD_SIM the simulation runs
- * every thread as a coroutine and may switch to another, or crash, at each such point. FAULT(which)
- * true when the test build (FLASHD_FAULTS) was told to commit that deliberate fault, by fault_set()
- * or the environment variable FLASHD_FAULT. Constant false in the product.
+ * STEP(name)    a point between two shared-memory operations. With FLASHD_SIM the simulation runs every
+ *               thread as a coroutine and may switch to another, or crash, at each such point.
+ * FAULT(which)  true when the test build (FLASHD_FAULTS) was told to commit that deliberate fault, by
+ *               fault_set() or the environment variable FLASHD_FAULT. Constant false in the product.
  */
 #ifndef FLASHD_ENGINE_STEP_H
 #define FLASHD_ENGINE_STEP_H

@@ -1,23 +1,20 @@
 /*
  * stock.h: a sale's stock as one 64-bit word that all workers and the clock swap.
  *
- *   bit 63..62  state     UPCOMING, ACTIVE, PAUSED, ENDED
- *   bit 61      sold out  every unit is paid
- *   bit 60..30  waiting   orders in the waiting list
- *   bit 29..0   available units that nobody holds
+ *   bit 63..62  state      UPCOMING, ACTIVE, PAUSED, ENDED
+ *   bit 61      sold out   every unit is paid
+ *   bit 60..30  waiting    orders in the waiting list
+ *   bit 29..0   available  units that nobody holds
  *
- * The sale's state stands in the word itself: a take that succeeds succeeded while the sale was
- * active.
+ * The sale's state stands in the word itself: a take that succeeded, succeeded while it was active.
  *
- * The order of word and log (design.md, "Stock"), which makes every prefix of the log a possible
- * history:
- *   - who takes (units, or a place in the waiting list) swaps the word first and claims the slot
- * after;
+ * The order of word and log, which makes every prefix of the log a possible history:
+ *   - who takes (units, or a place in the waiting list) swaps the word first and claims the slot after;
  *   - who gives (units, or a place) claims the slot first and swaps the word after;
  *   - who closes a sale swaps the word first, waits until every decision made before is in the log,
- *     and claims the slot of sale.paused, sale.ended or sale.sold_out after; who opens claims
- * first. A place in the list counts as given only after the slot, so that as long as the log shows
- * somebody waiting, waiting > 0 and nobody overtakes.
+ *     and claims the slot of sale.paused, sale.ended or sale.sold_out after; who opens claims first.
+ * A place in the list counts as given only after the slot: as long as the log shows somebody waiting,
+ * waiting > 0 and nobody overtakes.
  *
  * Threads: any; every swap is acquire-release and so pairs with every other swap of the same word.
  */

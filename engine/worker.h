@@ -1,25 +1,23 @@
 /*
- * worker.h: a worker decides: it owns a shard of the buyers, and sells from every sale's stock
- * word.
+ * worker.h: a worker decides: it owns a shard of the buyers, and sells from every sale's stock word.
  *
- * Thread: its own. It touches its buyers, its orders' states (by swap, against the clock), the
- * stock words, and its ends of the ports' rings. In:     commands from all ports. Out: events in
- * the log, replies in the rings. Fails:  with an outcome per command; a full log or no memory is
- * OVERLOAD, nothing is dropped.
+ * Thread: its own. It touches its buyers, its orders' states (by swap, against the clock), the stock
+ *         words, and its ends of the ports' rings.
+ * In:     commands from all ports.
+ * Out:    events in the log, replies in the rings.
+ * Fails:  with an outcome per command; a full log or no memory is OVERLOAD, nothing is dropped.
  *
- * A round (worker_round) takes up to WORKER_BATCH_MAX commands, decides each, then claims one run
- * of slots for all that took something. What gives something back (cancel) claims its slot at once.
- * Neighbouring purchases in one sale by different buyers form a group: all that needs no shared
- * word is done for each, then one swap takes the units of all, or, when they do not all get theirs,
- * one swap each, in order. So workers that sell the same sale meet once a group, not once a
- * purchase.
+ * A round (worker_round) takes up to WORKER_BATCH_MAX commands. Neighbouring purchases in one sale by
+ * different buyers form a group, whose units one swap of the stock word takes; then one run of log slots
+ * is claimed for all that took something. What gives something back (cancel) claims its slot at once.
  *
- * Open batches: between its swap of the stock word and its slot, a decision is known to its worker
- * only. Two words tell the others: bit 0 says that there may be such decisions, the rest counts the
- * flushes. open_takes  units taken, payments          the clock (before closing a sale) and other
- * workers' joins wait for it to move on open_joins  places taken in a waiting list the clock waits
- * for it A join (order.queued) claims its slot only when the takes that it lost to have theirs, or
- * the log would show somebody overtaken. It waits aside; the worker goes on.
+ * Open batches: between its swap of the stock word and its slot, a decision is known to its worker only.
+ * Two words tell the others: bit 0 says that there may be such decisions, the rest counts the flushes.
+ *   open_takes  units taken, payments           the clock, before it closes a sale, and the joins of
+ *                                               other workers wait for it to move on
+ *   open_joins  places taken in a waiting list  the clock waits for it
+ * A join (order.queued) claims its slot only when the takes that it lost to have theirs, or the log would
+ * show somebody overtaken. It waits aside; the worker goes on.
  */
 #ifndef FLASHD_ENGINE_WORKER_H
 #define FLASHD_ENGINE_WORKER_H

@@ -1,11 +1,11 @@
 /*
  * main.c: wires engine/, net/ and persist/ together; the only file that sees all three.
  *
- *   flashd serve | demo | token | config | --help | --version
+ *   flashd serve | demo | audit | token | config | --help | --version
  *
- * Thread: main: configuration, start order, signals, stop in reverse order. Exit status: 0 after a
- * clean stop, 2 for bad arguments (nothing created), 1 when something needed is missing or damaged,
- *         70 when a commit failed (engine.c).
+ * Thread: main: configuration, start order, signals, stop in reverse order.
+ * Exit status: 0 after a clean stop; 2 for bad arguments (nothing created); 1 when something needed is
+ *         missing or damaged; 70 when a commit failed (engine.c).
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -62,6 +62,7 @@ static const char *date_now(struct net *net)
 static void put_head(struct net *net, struct conn *conn, struct text *head, unsigned status,
                      const char *type, size_t body_bytes)
 {
+    counter_add(&net->counters.answers[status / 100 - 1], 1);
     text_str(head, "HTTP/1.1 ");
     text_number(head, status);
     text_str(head, " ");
@@ -92,12 +93,18 @@ static void send_whole(struct net *net, struct conn *conn, struct text *head, co
     conn_answered(net, conn);
 }
 
-void answer_json(struct net *net, struct conn *conn, unsigned status, const struct text *body)
+void answer_body(struct net *net, struct conn *conn, unsigned status, const char *type,
+                 const struct text *body)
 {
     char buffer[HEAD_BYTES_MAX];
     struct text head = text_in(buffer, sizeof buffer);
-    put_head(net, conn, &head, status, "application/json", body->len);
+    put_head(net, conn, &head, status, type, body->len);
     send_whole(net, conn, &head, body->start, body->len);
+}
+
+void answer_json(struct net *net, struct conn *conn, unsigned status, const struct text *body)
+{
+    answer_body(net, conn, status, "application/json", body);
 }
 
 static void problem(struct net *net, struct conn *conn, unsigned status, const char *code,

@@ -9,6 +9,8 @@
 
 #include "net/net.h"
 
+void answer_body(struct net *net, struct conn *conn, unsigned status, const char *type,
+                 const struct text *body);
 void answer_json(struct net *net, struct conn *conn, unsigned status, const struct text *body);
 /* RFC 9457. detail names what was wrong; extra is NULL or more members, starting with a comma. */
 void answer_problem(struct net *net, struct conn *conn, unsigned status, const char *code,

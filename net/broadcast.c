@@ -463,6 +463,11 @@ void broadcast_stop(struct broadcaster *b)
     (void)pthread_join(b->thread, NULL);
 }
 
+const struct broadcast_stats *broadcast_stats_of(const struct broadcaster *b)
+{
+    return &b->stats;
+}
+
 void broadcast_put_health(const struct broadcaster *b, struct text *out)
 {
     const struct broadcast_stats *stats = &b->stats;

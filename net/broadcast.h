@@ -11,6 +11,8 @@
 #ifndef FLASHD_NET_BROADCAST_H
 #define FLASHD_NET_BROADCAST_H
 
+#include <stdatomic.h>
+
 #include "engine/archive.h"
 #include "engine/order.h"
 #include "net/token.h"
@@ -36,6 +38,11 @@ struct subscription {
     char user[BUYER_NAME_BYTES_MAX];
 };
 
+/* Broadcaster writes, any thread reads (relaxed: figures for people). */
+struct broadcast_stats {
+    _Atomic uint64_t connections, users, max_per_user, frames, bytes, cut, refused, furthest_lag;
+};
+
 struct broadcast_options {
     uint32_t net_threads;
     uint32_t port; /* index of the engine port that is the broadcaster's */
@@ -56,6 +63,8 @@ void broadcast_close(struct broadcaster *broadcaster);
 /* Net thread `net`: hands a copy of the subscription over; false when its inbox is full (answer 503). */
 bool broadcast_take(struct broadcaster *broadcaster, uint32_t net,
                     struct subscription *subscription);
+/* Any thread: figures for people; borrowed. */
+const struct broadcast_stats *broadcast_stats_of(const struct broadcaster *broadcaster);
 /* Any thread: the JSON of /health/sse. */
 void broadcast_put_health(const struct broadcaster *broadcaster, struct text *out);
 

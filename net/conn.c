@@ -3,10 +3,11 @@
  *
  * Happy path: conn_received -> feed -> route_request -> conn_answered -> conn_sent -> feed …
  * Failure modes:
- *   bad bytes       an answer, then linger: shut down our side and read on for a moment, since
- * closing a socket with unread input would reset it and lose the answer peer gone       closed at
- * once; a reply that comes later finds another generation and is dropped too slow        408 while
- * a request is being sent to us, otherwise closed out of memory   closed
+ *   bad bytes      an answer, then linger: shut down our side and read on for a moment, since closing a
+ *                  socket with unread input would reset it and lose the answer
+ *   peer gone      closed at once; a reply that comes later finds another generation and is dropped
+ *   too slow       408 while a request is being sent to us, otherwise closed
+ *   out of memory  closed
  *
  * Thread: the net thread of the connection.
  */
@@ -67,6 +68,7 @@ static void free_slot(struct net *net, struct conn *conn)
     *conn = (struct conn){.fd = -1, .slot = conn->slot, .generation = conn->generation + 1};
     net->free_slots[net->free_count++] = conn->slot;
     net->open_count--;
+    counter_add(&net->counters.connections, (uint64_t)-1);
 }
 
 /* ---- receiving ---- */
@@ -108,6 +110,8 @@ void conn_open(struct net *net, int fd)
     }
     conn->fd = fd;
     net->open_count++;
+    counter_add(&net->counters.connections, 1);
+    counter_add(&net->counters.accepted, 1);
     deadline_set(net, conn, DEADLINE_IDLE);
     arm_recv(net, conn);
 }

@@ -13,6 +13,8 @@
 
 #include "net/answer.h"
 #include "net/body.h"
+#include "net/metrics.h"
+#include "net/openapi.h"
 #include "net/pairs.h"
 #include "net/replies.h"
 #include "net/timestamp.h"
@@ -418,4 +420,23 @@ void handle_ready(const struct call *call)
         answer_outcome(call->net, call->conn, OUTCOME_STORAGE_FULL, NULL);
     else
         answer_status(call, "ready");
+}
+
+/* ---- what the server says of itself ---- */
+
+void handle_metrics(const struct call *call)
+{
+    struct text out;
+    if (!open_text(call, &out, metrics_bytes_max(call->net->server)))
+        return;
+    metrics_write(&out, call->net->server);
+    answer_body(call->net, call->conn, 200, "text/plain; version=0.0.4", &out);
+    free(out.start);
+}
+
+void handle_openapi(const struct call *call)
+{
+    const struct text document = {.start = (char *)(uintptr_t)openapi_json,
+                                  .len = openapi_json_bytes};
+    answer_json(call->net, call->conn, 200, &document);
 }

@@ -172,6 +172,8 @@ static void complete_all(struct net *net)
         n++;
     }
     io_uring_cq_advance(&net->ring, n);
+    atomic_store_explicit(&net->counters.cq_overflows, *net->ring.cq.koverflow,
+                          memory_order_relaxed);
 }
 
 static void take_replies(struct net *net)

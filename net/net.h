@@ -1,14 +1,16 @@
 /*
  * net.h: what a net thread owns: its ring, its listener, its connections. For net/ only.
  *
- * Thread: every struct net and all its connections belong to one thread, net-N; nothing here is
- * shared but the server's options (read-only), `stopping`, and the eventfd that engine threads
- * write to.
+ * Thread: every struct net and all its connections belong to one thread, net-N. Shared are only the
+ *         server's options (read-only), `stopping`, the counters for /metrics, and the eventfd that engine
+ *         threads write to.
  *
- * A connection's way:  recv -> http_parser_feed -> route_request -> answer at once, or a command to
- * the engine and, when its reply is durable, render_reply -> send -> the next request. One request
- * of a connection is in work at a time; what arrives meanwhile waits in `pending`, bounded. At most
- * one recv and one send per socket are in flight. user_data is operation, generation and slot, so
+ * A connection's way: recv -> http_parser_feed -> route_request -> answer at once, or a command to the
+ * engine and, when its reply is durable, render_reply -> send -> the next request. A request for an event
+ * stream leaves the thread with its connection (conn_hand_over).
+ *
+ * One request of a connection is in work at a time; what arrives meanwhile waits in `pending`, bounded.
+ * At most one recv and one send per socket are in flight. user_data is operation, generation and slot, so
  * that a late completion for a reused slot is recognised.
  */
 #ifndef FLASHD_NET_NET_H
@@ -74,6 +76,20 @@ struct conn {
     uint32_t pending_bytes, out_bytes, out_sent, out_room;
 };
 
+enum { STATUS_CLASSES = 5 /* 1xx to 5xx */ };
+
+/* Its net thread writes, any thread reads (/metrics). */
+struct net_counters {
+    _Atomic uint64_t connections, accepted, cq_overflows, answers[STATUS_CLASSES];
+};
+
+/* For the only writer of a counter: no locked instruction. */
+static inline void counter_add(_Atomic uint64_t *counter, uint64_t more)
+{
+    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, value + more, memory_order_relaxed);
+}
+
 struct server {
     struct engine *engine;
     struct server_options options;
@@ -106,6 +122,7 @@ struct net {
     uint32_t *free_slots, free_count;
     struct conn *closing; /* linked by `newer`: waiting for their last completions */
     struct deadline_list deadlines[DEADLINE_COUNT];
+    struct net_counters counters;
     struct now now;
     int64_t date_second;
     char date[32]; /* IMF-fixdate of date_second */

@@ -42,6 +42,8 @@ static const struct route routes[] = {
     {"/health/live", true, HTTP_GET_, OPEN_TO_ALL, handle_live},
     {"/health/ready", true, HTTP_GET_, OPEN_TO_ALL, handle_ready},
     {"/health/sse", true, HTTP_GET_, OPEN_TO_ALL, handle_streams},
+    {"/metrics", true, HTTP_GET_, OPEN_TO_ALL, handle_metrics},
+    {"/openapi.json", true, HTTP_GET_, OPEN_TO_ALL, handle_openapi},
 };
 enum { ROUTE_COUNT = sizeof routes / sizeof *routes };
 

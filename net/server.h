@@ -1,8 +1,8 @@
 /*
  * server.h: the HTTP side of flashd as main sees it.
  *
- * Usage, main:  server_open (binds, probes io_uring) -> engine_start -> server_start (threads
- * net-N) … server_stop (answers what is in flight, at most STOP_MS) -> engine_stop -> server_close
+ * Usage, main: server_open (binds, probes io_uring) -> engine_start -> server_start (threads net-N) …
+ *              server_stop (answers what is in flight, at most STOP_MS) -> engine_stop -> server_close
  *
  * Thread: main for all of these.
  * Fails:  server_open() with one line that names what is missing; afterwards only per connection.

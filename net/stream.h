@@ -65,11 +65,6 @@ struct handoff {
 
 RING(handoff)
 
-/* Broadcaster writes, any thread reads (relaxed: figures for people). */
-struct broadcast_stats {
-    _Atomic uint64_t connections, users, max_per_user, frames, bytes, cut, refused, furthest_lag;
-};
-
 struct broadcaster {
     struct engine *engine;
     struct broadcast_options options;

@@ -1,10 +1,10 @@
 /*
  * recovery.h: from flashd.db to a running engine's memory, checking as it goes.
  *
- * Thread: main, between engine_init() and engine_start().
- * Does:   reads sales and orders; replays every event on fresh books; each order's last state, each
- * sale's counters and the gapless run of seqs must be what the rows say. Remaining hold times are
- * clamped. Fails:  with one line that names the check; the caller must not start.
+ * Thread: main, between engine_init() and engine_start(); also for an audit, on a snapshot.
+ * Does:   reads sales and orders; replays every event on fresh books; each order's last state, each sale's
+ *         counters and the gapless run of seqs must be what the rows say. Remaining hold times are clamped.
+ * Fails:  with one line that names the check; the caller must not start.
  */
 #ifndef FLASHD_PERSIST_RECOVERY_H
 #define FLASHD_PERSIST_RECOVERY_H

@@ -1,14 +1,15 @@
 /*
  * store.h: flashd.db: one SQLite connection that does all writes and all checkpoints.
  *
- * Usage, main:  store_open -> store_key -> (engine_init with store_last_seq and store_journal) ->
- *               recover() -> engine_start … engine_stop -> store_close
+ * Usage, main: store_open -> store_key -> (engine_init with store_last_seq and store_journal) ->
+ *              recover() -> engine_start … engine_stop -> store_close
  *
- * Thread: main until engine_start(), then the writer alone (SQLite before 3.51.3 can lose commits
- * when two connections write or checkpoint at once), then main again. In:     batches of events
- * through struct journal_store. Out: one transaction a batch, WAL with synchronous=FULL: the commit
- * returns when it is on the disk. Fails:  store_open() with one line that names what and why; a
- * failed write through the journal, which stops the process.
+ * Thread: main until engine_start(), then the writer alone (SQLite before 3.51.3 can lose commits when two
+ *         connections write or checkpoint at once), then main again.
+ * In:     batches of events through struct journal_store.
+ * Out:    one transaction a batch, WAL with synchronous=FULL: the commit returns when it is on the disk.
+ * Fails:  store_open() with one line that names what and why; a failed write through the journal, which
+ *         stops the process.
  */
 #ifndef FLASHD_PERSIST_STORE_H
 #define FLASHD_PERSIST_STORE_H
