@@ -152,6 +152,8 @@ static void put_orders(struct broadcaster *b, const struct stream *s, struct tex
 
 bool snapshot_note_order(struct broadcaster *b, struct stream *s, struct order *order)
 {
+    if (s->sub.sale != NULL && s->sub.sale->index != order->sale)
+        return true;
     for (uint32_t i = 0; i < s->orders_count; i++) {
         if (s->orders[i]->sale != order->sale)
             continue;
