@@ -1,15 +1,15 @@
 /*
- * settings.h: every setting of `flashd serve` in one table: flag, environment name, default, range,
- * help.
+ * settings.h: every setting of `flashd serve` in one table: flag, environment name, default, range, help.
  *
  * Thread: main, before any other thread starts; read-only afterwards.
- * In:     argv and the environment. A flag wins over its environment variable; FLASHD_SOME_NAME
- * wins over the extra names (CRON_STATE_INTERVAL_MS, CRON_RECONCILIATION_SCHEDULE, LOG_LEVEL, and
- *         FLASHD_JWT_SECRET, FLASHD_PAYMENT_SECRET, which hold the secret itself). An empty
- * variable counts as unset. Only the winner is looked at. Out:    struct settings, or one line that
- * names the setting, the value and what is allowed. A secret is never part of that line. Fails:  on
- * the first bad or unknown flag, FLASHD_ variable or value, in this order; nothing has been created
- * by then. FLASHD_FAULT and FLASHD_TEST_* belong to the tests and pass.
+ * In:     argv and the environment. A flag wins over its environment variable; FLASHD_SOME_NAME wins over
+ *         the extra names (CRON_STATE_INTERVAL_MS, CRON_RECONCILIATION_SCHEDULE, LOG_LEVEL, and
+ *         FLASHD_JWT_SECRET, FLASHD_PAYMENT_SECRET, which hold the secret itself). An empty variable
+ *         counts as unset. Only the winner is looked at.
+ * Out:    struct settings, or one line that names the setting, the value and what is allowed. A secret is
+ *         never part of that line.
+ * Fails:  on the first bad or unknown flag, FLASHD_ variable or value, in this order; nothing has been
+ *         created by then. FLASHD_FAULT and FLASHD_TEST_* belong to the tests and pass.
  *
  * A new setting is a field here and a row of the table in settings.c.
  */

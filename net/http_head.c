@@ -3,15 +3,14 @@
  *
  * Thread: the net thread that owns the connection.
  * In:     lines that http_scan.c has vetted: CRLF at their ends, no control characters in them.
- * Out:    method, path, query, keep_alive, the fields of the table below, and how the body is
- * framed. Fails:  with a refusal: a malformed request line or field, a Host that is missing,
- * repeated or no host, a body whose end is not certain, a coding or expectation not known here.
+ * Out:    method, path, query, keep_alive, the fields of the table below, and how the body is framed.
+ * Fails:  with a refusal: a malformed request line or field, a Host that is missing, repeated or no host, a
+ *         body whose end is not certain, a coding or expectation not known here.
  *
- * The request line is taken apart here, because its refusals have five different statuses; llhttp
- * then reads the same bytes, knows the methods, splits the fields and understands Connection.
- * Debian's node-llhttp is built loose, so what its strict mode would add is checked here as well.
- * llhttp stops at the head's end: Upgrade and CONNECT can't make it mistake a body for something
- * else.
+ * The request line is taken apart here, because its refusals have five different statuses; llhttp then
+ * reads the same bytes, knows the methods, splits the fields and understands Connection. Debian's
+ * node-llhttp is built loose, so what its strict mode would add is checked here as well. llhttp stops at
+ * the head's end: Upgrade and CONNECT can't make it mistake a body for something else.
  */
 #include <string.h>
 

@@ -2,15 +2,15 @@
  * http_scan.c: vets the bytes of a request's head before anything else reads them.
  *
  * Thread: the net thread that owns the connection.
- * In:     the head in any fragmentation. Every byte is looked at once, most of them eight at a
- * time. Out:    how many bytes were looked at, where the last whole line ends, whether the head
- * ended. Fails:  with a refusal: CR without LF, LF without CR, a control character, a line that
- * starts with white space, or a limit (request line, header section, number of fields).
+ * In:     the head in any fragmentation. Every byte is looked at once, most of them eight at a time.
+ * Out:    how many bytes were looked at, where the last whole line ends, whether the head ended.
+ * Fails:  with a refusal: CR without LF, LF without CR, a control character, a line that starts with white
+ *         space, or a limit (request line, header section, number of fields).
  *
  *   line --CR--> after_cr --LF--> next line, or the end of the head if the line was empty
  *
- * The limits count what http.h says: the request line without its CRLF, the fields with theirs. The
- * empty line that ends the head is not counted.
+ * The limits count what http.h says: the request line without its CRLF, the fields with theirs. The empty
+ * line that ends the head is not counted.
  */
 #include <assert.h>
 #include <string.h>
