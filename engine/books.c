@@ -95,6 +95,8 @@ static const char *apply_order(struct books *b, struct books_entry e)
     const char *wrong;
     switch (e.kind) {
     case EVENT_ORDER_RESERVED:
+        if (e.from != ORDER_NONE)
+            return "a new order that is not new";
         if (b->state != SALE_ACTIVE)
             return "a new order in a sale that is not active";
         return b->waiting != 0 ? "a new order overtakes the waiting list" : hold(b, e.quantity);
@@ -104,6 +106,8 @@ static const char *apply_order(struct books *b, struct books_entry e)
         b->waiting++;
         return NULL;
     case EVENT_ORDER_PROMOTED:
+        if (e.from != ORDER_WAITING)
+            return "a promotion of an order that does not wait";
         if (b->state != SALE_ACTIVE)
             return "a promotion in a sale that is not active";
         wrong = leave_queue(b);
@@ -111,7 +115,8 @@ static const char *apply_order(struct books *b, struct books_entry e)
     case EVENT_ORDER_PAID:
         return pay(b, e);
     case EVENT_ORDER_EXPIRED:
-        return free_held(b, e.quantity);
+        return e.from == ORDER_PAYMENT ? free_held(b, e.quantity)
+                                       : "an expiry of an order that holds nothing";
     case EVENT_ORDER_CANCELLED:
         return e.from == ORDER_WAITING ? leave_queue(b) : free_held(b, e.quantity);
     case EVENT_ORDER_CLEARED:

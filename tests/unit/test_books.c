@@ -67,6 +67,9 @@ static const struct row rows[] = {
     {OPEN(), EVENT_ORDER_CANCELLED, ORDER_PAYMENT, 6, "units are freed that nobody holds", {0}},
     {OPEN(NO_WAIT), EVENT_ORDER_CLEARED, ORDER_WAITING, 1, "an order leaves an empty waiting list", {0}},
     {OPEN(), EVENT_ORDER_REFUND_DUE, ORDER_PAYMENT, 1, "a refund for an order that has not expired", {0}},
+    {OPEN(), EVENT_ORDER_EXPIRED, ORDER_EXPIRED, 1, "an expiry of an order that holds nothing", {0}},
+    {OPEN(NO_WAIT), EVENT_ORDER_RESERVED, ORDER_WAITING, 1, "a new order that is not new", {0}},
+    {OPEN(), EVENT_ORDER_PROMOTED, ORDER_NONE, 1, "a promotion of an order that does not wait", {0}},
     {OPEN(.sold = 3), EVENT_ORDER_QUEUED, ORDER_NONE, 1, "sold + held + available is not the sale's stock", {0}},
     /* --- what is right --- */
     {OPEN(.state = SALE_UPCOMING), EVENT_SALE_STARTED, ORDER_NONE, 0, NULL, OPEN()},
