@@ -129,9 +129,10 @@ static bool no_save(void *self, const struct sale *sale)
     (void)self, (void)sale;
     return true;
 }
-static void no_idle(void *self)
+static bool no_tidy(void *self, bool busy, int64_t *sleep_ms)
 {
-    (void)self;
+    (void)self, (void)busy, (void)sleep_ms;
+    return true;
 }
 static bool never_full(void *self)
 {
@@ -316,7 +317,7 @@ static struct result measure(uint32_t workers, uint64_t purchases)
                                                .append = no_append,
                                                .save_sale = no_save,
                                                .commit = nothing,
-                                               .idle = no_idle,
+                                               .tidy = no_tidy,
                                                .storage_full = never_full,
                                                .error = no_error};
     const struct engine_options options = {

@@ -15,7 +15,7 @@
 
 #include "engine/check.h"
 
-enum { EXIT_COMMIT_FAILED = 70, IDLE_POLL_MS = 250 };
+enum { EXIT_COMMIT_FAILED = 70 };
 
 static bool init_ports(struct engine *e)
 {
@@ -142,7 +142,7 @@ static void *journal_main(void *arg)
         if (result == JOURNAL_IDLE && stop)
             return NULL;
         if (result == JOURNAL_IDLE)
-            wake_wait(&e->log.news, seen, IDLE_POLL_MS);
+            wake_wait(&e->log.news, seen, e->journal.sleep_ms);
     }
 }
 

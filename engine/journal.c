@@ -14,7 +14,7 @@
 #include "engine/now.h"
 #include "engine/payload.h"
 
-enum { WALL_JITTER_MS = 1000 };
+enum { WALL_JITTER_MS = 1000, IDLE_POLL_MS = 250 };
 
 bool journal_init(struct journal *j, struct engine *engine, struct journal_store store,
                   uint64_t published)
@@ -151,6 +151,12 @@ static bool show_batch(struct journal *j)
     return true;
 }
 
+static bool tidy(struct journal *j, bool busy)
+{
+    j->sleep_ms = IDLE_POLL_MS;
+    return j->store.tidy(j->store.self, busy, &j->sleep_ms) || fail_store(j, "tidying the store");
+}
+
 enum journal_result journal_round(struct journal *j)
 {
     take_batch(j);
@@ -159,13 +165,12 @@ enum journal_result journal_round(struct journal *j)
     if (full != atomic_load_explicit(&j->engine->storage_full, memory_order_relaxed))
         atomic_store_explicit(&j->engine->storage_full, full, memory_order_relaxed);
     if (j->batch_count > 0)
-        return write_batch(j) && show_batch(j) ? JOURNAL_WROTE : JOURNAL_FAILED;
+        return write_batch(j) && show_batch(j) && tidy(j, true) ? JOURNAL_WROTE : JOURNAL_FAILED;
     /* Nothing to write but, perhaps, the watermark: it has waited for a batch to go with. */
     if (atomic_load_explicit(&j->engine->published, memory_order_acquire) > j->published &&
         !write_batch(j))
         return JOURNAL_FAILED;
-    j->store.idle(j->store.self);
-    return JOURNAL_IDLE;
+    return tidy(j, false) ? JOURNAL_IDLE : JOURNAL_FAILED;
 }
 
 void journal_refresh_sole_active(struct engine *engine)

@@ -34,8 +34,10 @@ struct journal_store {
     bool (*commit)(void *self);
     /* Notes that every event up to seq has been handed to the streams; inside a transaction. */
     bool (*note_published)(void *self, uint64_t seq, int64_t at_wall_ms);
-    /* Called when there was nothing to write: time for checkpoints and the like. */
-    void (*idle)(void *self);
+    /* Called after each round, when every reply is out: time for checkpoints, removal of old events and the
+     * like. busy: a batch was written, so more may wait already. *sleep_ms: lower it to be called again
+     * sooner when there is nothing to write. */
+    bool (*tidy)(void *self, bool busy, int64_t *sleep_ms);
     /* Whether new orders must be refused for want of disk space. */
     bool (*storage_full)(void *self);
     const char *(*error)(void *self);
@@ -52,6 +54,7 @@ struct journal {
     int64_t last_wall_ms;
     bool states_changed; /* the batch holds a sale's event */
     uint64_t published;  /* the watermark that the store has */
+    int64_t sleep_ms;    /* after JOURNAL_IDLE: when to come again, news or not */
     char error[256];
 };
 

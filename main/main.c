@@ -29,7 +29,7 @@
 #include "persist/recovery.h"
 #include "persist/store.h"
 
-enum { EXIT_USAGE = 2, LINE_BYTES_MAX = 1024 };
+enum { EXIT_USAGE = 2, LINE_BYTES_MAX = 1024, DAY_MS = 24 * 3600 * 1000 };
 
 /* What a running flashd consists of; main owns it. */
 struct process {
@@ -102,10 +102,13 @@ static bool recover_engine(struct process *p, char *error)
         return false;
     diag(DIAG_INFO,
          "recovered sales=%" PRIu64 " orders=%" PRIu64 " held=%" PRIu64 " waiting=%" PRIu64
-         " events=%" PRIu64 " ms=%" PRId64,
-         found.sales, found.orders, found.held, found.waiting, found.events,
-         now_read().mono_ms - began.mono_ms);
-    return true;
+         " baseline=%" PRIu64 " events=%" PRIu64 " republished=%" PRIu64 " ms=%" PRId64,
+         found.sales, found.orders, found.held, found.waiting, found.baseline, found.events,
+         store_last_seq(p->store) - store_published(p->store), now_read().mono_ms - began.mono_ms);
+    if (store_retain(p->store, (int64_t)p->settings.retention_days * DAY_MS))
+        return true;
+    snprintf(error, LINE_BYTES_MAX, "out of memory, or the baseline cannot be read");
+    return false;
 }
 
 static bool open_broadcaster(struct process *p, char *error)

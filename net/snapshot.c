@@ -240,6 +240,7 @@ static void begin_looking_up(struct broadcaster *b, struct stream *s, bool silen
 {
     s->looking_up = true;
     s->silent = silent;
+    s->lookups_sent = 0; /* all anew, also after a reset */
     b->looking_up++;
 }
 
@@ -277,8 +278,7 @@ static void put_snapshot(struct broadcaster *b, struct stream *s)
     }
 }
 
-/* Last-Event-ID names a place that this server does not have: say so, and begin anew (G6). */
-static void put_reset(struct broadcaster *b, struct stream *s)
+void snapshot_reset(struct broadcaster *b, struct stream *s)
 {
     put_str(b, s, "event: reset\ndata: {}\n\n");
     put_snapshot(b, s);
@@ -298,7 +298,7 @@ void snapshot_begin(struct broadcaster *b, struct stream *s)
     if (!s->sub.resume)
         put_snapshot(b, s);
     else if (s->sub.after_seq > log_committed(&b->engine->log) || s->sub.after_seq < oldest - 1)
-        put_reset(b, s);
+        snapshot_reset(b, s); /* a place that this server does not have */
     else {
         s->cursor = s->sub.after_seq;
         if (s->sub.kind == STREAM_USER)

@@ -249,11 +249,15 @@ struct replay {
     struct stream *s;
     struct text out;
     uint64_t sent;
+    bool removed; /* events after the cursor are gone: retention overtook the stream */
 };
 
 static void replay_event(void *arg, const struct archived_event *event)
 {
     struct replay *r = arg;
+    r->removed = r->removed || event->seq != r->s->cursor + 1;
+    if (r->removed)
+        return;
     const struct sale *sale = seqmap_sale(&r->b->engine->seqmap, event->sale_seq);
     const struct order *order =
         event->order_seq != 0 ? seqmap_order(&r->b->engine->seqmap, event->order_seq) : NULL;
@@ -280,8 +284,8 @@ static void fill_from_archive(struct broadcaster *b, struct stream *s)
         b->options.archive.read(b->options.archive.self, s->cursor, limit, replay_event, &replay);
     if (read < 0)
         stream_close(b, s);
-    else if (read == 0)
-        s->cursor = b->head;
+    else if (read == 0 || replay.removed)
+        snapshot_reset(b, s); /* it was at the head, or the archive would go on: never a silent gap (G6) */
     else if (replay.out.len > 0 && stream_put(b, s, replay.out.start, replay.out.len))
         count_frames(b, replay.sent);
     b->more = true;

@@ -129,6 +129,9 @@ bool stream_wants(const struct stream *stream, enum event_kind kind, const struc
 /* --- snapshot.c --- */
 /* Begins the stream: head, snapshot or reset as asked. May leave stream->looking_up set. */
 void snapshot_begin(struct broadcaster *b, struct stream *stream);
+/* Says that the stream cannot go on from its cursor, and begins it anew (G6). May leave stream->looking_up
+ * set. */
+void snapshot_reset(struct broadcaster *b, struct stream *stream);
 /* Sends more lookups of a user's orders, as far as the port takes them. */
 void snapshot_look_up(struct broadcaster *b, struct stream *stream);
 void snapshot_found(struct broadcaster *b, struct stream *stream, struct order *order);

@@ -29,8 +29,8 @@ struct archive *archive_open(const char *data_dir, char *error, size_t error_byt
                            "SELECT seq, kind, sale, ord, payload FROM event_rows WHERE seq > ?1"
                            " ORDER BY seq LIMIT ?2",
                            -1, SQLITE_PREPARE_PERSISTENT, &a->page, NULL) == SQLITE_OK &&
-        sqlite3_prepare_v3(a->db, "SELECT coalesce(min(seq), 1) FROM event_rows", -1,
-                           SQLITE_PREPARE_PERSISTENT, &a->oldest, NULL) == SQLITE_OK)
+        sqlite3_prepare_v3(a->db, "SELECT seq + 1 FROM baseline", -1, SQLITE_PREPARE_PERSISTENT,
+                           &a->oldest, NULL) == SQLITE_OK)
         return a;
     snprintf(error, error_bytes, "cannot open %s for reading: %s", path,
              a != NULL ? sqlite3_errmsg(a->db) : "out of memory");

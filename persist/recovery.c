@@ -1,5 +1,5 @@
 /*
- * recovery.c: rows, then events, then the comparison (see recovery.h).
+ * recovery.c: rows, then the baseline, then events, then the comparison (see recovery.h).
  *
  * The replay keeps an order's state in order->logged, where the journal goes on with it, and a
  * sale's counters in books of its own, which must end up equal to the row's.
@@ -14,13 +14,16 @@
 
 #include "engine/engine.h"
 #include "engine/restore.h"
+#include "persist/baseline.h"
 
 struct pass {
     struct restore restore;
     struct recovery *found;
     struct books *books; /* by sale index: the replay */
     uint64_t next_seq;
-    uint64_t settled;  /* orders whose last event has been met and agrees */
+    uint64_t settled; /* orders whose last event has been met, or is in the baseline, and agrees */
+    uint64_t
+        unlisted; /* orders that the baseline must list, and of which it has not been seen yet */
     const char *wrong; /* the first check that failed; static */
     uint64_t wrong_seq;
 };
@@ -103,9 +106,64 @@ static const char *take_order(struct pass *pass, sqlite3_stmt *row)
     pass->found->waiting += state == ORDER_WAITING;
     pass->found->held += state == ORDER_PAYMENT;
     const char *wrong = engine_restore_order(&pass->restore, &record);
-    if (wrong == NULL) /* the replay starts from nothing */
-        seqmap_order(&pass->restore.engine->seqmap, record.seq)->logged = ORDER_NONE;
-    return wrong;
+    if (wrong != NULL)
+        return wrong;
+    struct order *order = seqmap_order(&pass->restore.engine->seqmap, record.seq);
+    if (record.seq > pass->found->baseline) {
+        order->logged = ORDER_NONE; /* the replay has its first event */
+        return NULL;
+    }
+    bool settled = record.last_seq <= pass->found->baseline;
+    order->logged =
+        (uint8_t)baseline_unlisted(record.state, record.last_seq, pass->found->baseline);
+    pass->settled += settled;
+    pass->unlisted += settled && baseline_lists(record.state);
+    return NULL;
+}
+
+static const char *take_baseline_sale(struct pass *pass, sqlite3_stmt *row)
+{
+    const struct baseline_sale base = baseline_sale_of(row);
+    const struct sale *sale = seqmap_sale(&pass->restore.engine->seqmap, base.seq);
+    if (sale == NULL || base.books.seq > pass->found->baseline)
+        return "the baseline names a sale that is not there";
+    pass->books[sale->index] = base.books;
+    return NULL;
+}
+
+/* What is listed is the state at the baseline; an order without an event since is in it still. */
+static const char *take_baseline_order(struct pass *pass, sqlite3_stmt *row)
+{
+    uint64_t seq = number_at(row, 0), state = number_at(row, 1);
+    struct order *order = seqmap_order(&pass->restore.engine->seqmap, seq);
+    if (order == NULL || seq > pass->found->baseline || !baseline_lists((enum order_state)state))
+        return "the baseline names an order that is not there";
+    uint64_t now = atomic_load_explicit(&order->committed, memory_order_relaxed);
+    if (order_committed_seq(now) <= pass->found->baseline) {
+        if (order->logged != state)
+            return "an order's row is not what the baseline says (G4)";
+        pass->unlisted--;
+    }
+    order->logged = (uint8_t)state;
+    return NULL;
+}
+
+/* The replay's books and orders, as of the baseline. */
+static bool take_baseline(sqlite3 *db, struct pass *pass)
+{
+    pass->books = calloc(engine_sale_count(pass->restore.engine) + 1, sizeof *pass->books);
+    if (pass->books == NULL) {
+        pass->wrong = "out of memory";
+        return false;
+    }
+    if (!each_row(db, baseline_sales_sql, take_baseline_sale, pass) ||
+        !each_row(db, baseline_orders_sql, take_baseline_order, pass))
+        return false;
+    if (pass->unlisted > 0) {
+        pass->wrong = "an order's row is open, and the baseline does not list it (G4)";
+        pass->wrong_seq = pass->found->baseline;
+    }
+    return pass->wrong == NULL;
 }
 
 static const char events_sql[] = "SELECT seq, kind, sale, ord FROM event_rows ORDER BY seq";
@@ -131,7 +189,8 @@ static const char *take_event(struct pass *pass, sqlite3_stmt *row)
     struct sale *sale = seqmap_sale(map, number_at(row, 2));
     if (seq != pass->next_seq) {
         pass->wrong_seq = pass->next_seq;
-        return "the run of seqs has a gap (G5)";
+        return seq < pass->next_seq ? "a seq stands twice, or should have been removed (G5)"
+                                    : "the run of seqs has a gap (G5)";
     }
     pass->next_seq++;
     pass->found->events++;
@@ -171,11 +230,6 @@ static const char *compare_sales(struct pass *pass)
 
 static bool replay_events(sqlite3 *db, struct pass *pass)
 {
-    pass->books = calloc(engine_sale_count(pass->restore.engine) + 1, sizeof *pass->books);
-    if (pass->books == NULL) {
-        pass->wrong = "out of memory";
-        return false;
-    }
     if (!each_row(db, events_sql, take_event, pass))
         return false;
     pass->wrong = compare_sales(pass);
@@ -189,10 +243,13 @@ static bool replay_events(sqlite3 *db, struct pass *pass)
 bool recover(sqlite3 *db, struct engine *engine, struct now now, struct recovery *found,
              char *error, size_t error_bytes)
 {
-    struct pass pass = {.restore = {.engine = engine, .now = now}, .found = found, .next_seq = 1};
+    struct pass pass = {.restore = {.engine = engine, .now = now}, .found = found};
     *found = (struct recovery){0};
-    bool ok = each_row(db, sales_sql, take_sale, &pass) &&
-              each_row(db, orders_sql, take_order, &pass) && replay_events(db, &pass);
+    bool ok = baseline_seq(db, &found->baseline);
+    pass.next_seq = found->baseline + 1;
+    ok = ok && each_row(db, sales_sql, take_sale, &pass) &&
+         each_row(db, orders_sql, take_order, &pass) && take_baseline(db, &pass) &&
+         replay_events(db, &pass);
     const char *unfinished = engine_restore_done(&pass.restore); /* also frees, so always */
     free(pass.books);
     if (ok && unfinished != NULL)

@@ -2,8 +2,9 @@
  * recovery.h: from flashd.db to a running engine's memory, checking as it goes.
  *
  * Thread: main, between engine_init() and engine_start(); also for an audit, on a snapshot.
- * Does:   reads sales and orders; replays every event on fresh books; each order's last state, each sale's
- *         counters and the gapless run of seqs must be what the rows say. Remaining hold times are clamped.
+ * Does:   reads sales and orders; replays every event on the baseline (baseline.h; at first: from nothing);
+ *         each order's last state, each sale's counters and the gapless run of seqs must be what the rows say.
+ *         Remaining hold times are clamped.
  * Fails:  with one line that names the check; the caller must not start.
  */
 #ifndef FLASHD_PERSIST_RECOVERY_H
@@ -15,9 +16,10 @@
 struct engine;
 
 struct recovery {
-    uint64_t sales, orders, events;
-    uint64_t waiting, held; /* orders that are still open */
-    uint64_t wrong_seq;     /* the first seq at which a check failed; 0 for none */
+    uint64_t sales, orders;
+    uint64_t baseline, events; /* events up to the baseline's seq are removed; that many follow */
+    uint64_t waiting, held;    /* orders that are still open */
+    uint64_t wrong_seq;        /* the first seq at which a check failed; 0 for none */
 };
 
 bool recover(sqlite3 *db, struct engine *engine, struct now now, struct recovery *found,

@@ -30,7 +30,15 @@ static const char tables[] =
     " seq INTEGER PRIMARY KEY, kind INTEGER NOT NULL, sale INTEGER NOT NULL, ord INTEGER,"
     " created_at_ms INTEGER NOT NULL, payload TEXT NOT NULL);"
     "CREATE TABLE IF NOT EXISTS publications(up_to_seq INTEGER PRIMARY KEY, at_ms INTEGER NOT "
-    "NULL);";
+    "NULL);"
+    "CREATE TABLE IF NOT EXISTS baseline(one INTEGER PRIMARY KEY CHECK (one = 1),"
+    " seq INTEGER NOT NULL);"
+    "INSERT OR IGNORE INTO baseline(one, seq) VALUES(1, 0);"
+    "CREATE TABLE IF NOT EXISTS baseline_sales("
+    " seq INTEGER PRIMARY KEY, state INTEGER NOT NULL, sold_out INTEGER NOT NULL,"
+    " available INTEGER NOT NULL, held INTEGER NOT NULL, sold INTEGER NOT NULL,"
+    " waiting INTEGER NOT NULL, last_seq INTEGER NOT NULL, digest INTEGER NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS baseline_orders(seq INTEGER PRIMARY KEY, state INTEGER NOT NULL);";
 
 static void put_case(struct text *sql, unsigned value, const char *name)
 {

@@ -6,6 +6,8 @@
  *   event_rows    one an event: the outbox and the source of truth
  *   publications  watermarks: events up to up_to_seq had been handed to the streams at at_ms
  *   meta          the key that ids and name hashes are made with
+ *   baseline, baseline_sales, baseline_orders
+ *                 what is left of removed events: baseline.h
  *
  *   sales, orders, domain_events
  *                 views with ids, state names and event names as text, made anew at each open from
@@ -19,7 +21,7 @@
 #include <sqlite3.h>
 #include <stdbool.h>
 
-enum { SCHEMA_VERSION = 2 };
+enum { SCHEMA_VERSION = 3 };
 
 /* Creates what is missing. False: sqlite3_errmsg() says why. */
 bool schema_create(sqlite3 *db);

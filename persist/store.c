@@ -3,7 +3,8 @@
  *
  * Happy path: begin, a row or two per event, one row per touched sale, commit (one fdatasync of the
  * WAL). Checkpoints run in the writer's idle moments once the WAL has CHECKPOINT_IDLE_PAGES, and at
- * CHECKPOINT_FULL_PAGES whether idle or not, so that the WAL stays bounded.
+ * CHECKPOINT_FULL_PAGES whether idle or not, so that the WAL stays bounded. Old events are removed in small
+ * transactions of their own, between those (retention.h).
  *
  * Failure modes: SQLITE_FULL, SQLITE_IOERR at any step: the step returns false, the process stops.
  * Nothing is retried: after a failed fdatasync the outcome is unknown.
@@ -26,11 +27,13 @@
 
 #include "engine/diag.h"
 #include "engine/now.h"
+#include "persist/retention.h"
 #include "persist/schema.h"
 
 enum {
     CHECKPOINT_IDLE_PAGES = 1000,
-    CHECKPOINT_FULL_PAGES = 2000, /* 8 MiB */
+    CHECKPOINT_REMOVING_PAGES = 250, /* idle between retention's steps: nobody may wait long */
+    CHECKPOINT_FULL_PAGES = 2000,    /* 8 MiB */
     SPACE_POLL_MS = 200,
     PATH_BYTES_MAX = 1024,
 };
@@ -71,7 +74,9 @@ struct store {
     sqlite3 *db;
     sqlite3_stmt *statements[STMT_COUNT];
     int lock_fd;
-    int wal_pages; /* in the WAL after the last commit */
+    int wal_pages;               /* in the WAL after the last commit */
+    uint64_t published;          /* the watermark in the file */
+    struct retention *retention; /* NULL: every event is kept */
     int64_t space_checked_mono_ms;
     bool storage_full;
     uint64_t min_free_bytes;
@@ -125,6 +130,8 @@ static bool check_file(sqlite3 *db, char *error, size_t bytes)
     int rc = sqlite3_exec(db, "PRAGMA quick_check(1)", text_of_first_row, result, NULL);
     if (rc != SQLITE_OK && rc != SQLITE_ABORT)
         return fail_db(db, "quick_check", error, bytes);
+    for (char *line = result; (line = strchr(line, '\n')) != NULL;)
+        *line = ' ';
     if (strcmp(result, "ok") != 0)
         return complain(error, bytes, "database check \"quick_check\" failed for",
                         sqlite3_db_filename(db, "main"), result);
@@ -162,9 +169,12 @@ static bool open_db(struct store *s, char *error, size_t bytes)
                         NULL) != SQLITE_OK)
         return complain(error, bytes, "cannot open", path, sqlite3_errmsg(s->db));
     (void)sqlite3_busy_timeout(s->db, 2000); /* a reader's recovery of the WAL after a crash */
-    if (sqlite3_exec(s->db,
-                     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8192;",
-                     NULL, NULL, NULL) != SQLITE_OK)
+    if (sqlite3_exec(
+            s->db,
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8192;"
+            /* Debian's default writes zeros over what is removed: pages that need no write. */
+            "PRAGMA secure_delete=OFF;",
+            NULL, NULL, NULL) != SQLITE_OK)
         return fail_db(s->db, "open", error, bytes);
     if (!check_version(s->db, error, bytes) || !check_file(s->db, error, bytes))
         return false;
@@ -174,24 +184,37 @@ static bool open_db(struct store *s, char *error, size_t bytes)
     return true;
 }
 
+/* Whether there is a row; *right: with a key in it. */
+static bool find_key(sqlite3 *db, unsigned char key[STORE_KEY_BYTES], bool *right)
+{
+    sqlite3_stmt *find = NULL;
+    bool found = sqlite3_prepare_v2(db, "SELECT value FROM meta WHERE key = 'hash_key'", -1, &find,
+                                    NULL) == SQLITE_OK &&
+                 sqlite3_step(find) == SQLITE_ROW;
+    *right = found && sqlite3_column_bytes(find, 0) == STORE_KEY_BYTES;
+    if (*right)
+        memcpy(key, sqlite3_column_blob(find, 0), STORE_KEY_BYTES);
+    sqlite3_finalize(find);
+    return found;
+}
+
+bool store_key_of(sqlite3 *db, unsigned char key[STORE_KEY_BYTES])
+{
+    bool right;
+    return find_key(db, key, &right) && right;
+}
+
 static bool load_key(struct store *s, char *error, size_t bytes)
 {
-    sqlite3_stmt *find = NULL, *add = NULL;
-    bool found = false, ok = false;
-    if (sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key = 'hash_key'", -1, &find,
-                           NULL) == SQLITE_OK &&
-        sqlite3_step(find) == SQLITE_ROW) {
-        found = sqlite3_column_bytes(find, 0) == STORE_KEY_BYTES;
-        if (found)
-            memcpy(s->key, sqlite3_column_blob(find, 0), STORE_KEY_BYTES);
-        ok = found;
-    } else if (getrandom(s->key, STORE_KEY_BYTES, 0) == STORE_KEY_BYTES &&
-               sqlite3_prepare_v2(s->db, "INSERT INTO meta(key, value) VALUES('hash_key', ?1)", -1,
-                                  &add, NULL) == SQLITE_OK) {
+    sqlite3_stmt *add = NULL;
+    bool ok = false;
+    bool found = find_key(s->db, s->key, &ok);
+    if (!found && getrandom(s->key, STORE_KEY_BYTES, 0) == STORE_KEY_BYTES &&
+        sqlite3_prepare_v2(s->db, "INSERT INTO meta(key, value) VALUES('hash_key', ?1)", -1, &add,
+                           NULL) == SQLITE_OK) {
         sqlite3_bind_blob(add, 1, s->key, STORE_KEY_BYTES, SQLITE_STATIC);
         ok = sqlite3_step(add) == SQLITE_DONE;
     }
-    sqlite3_finalize(find);
     sqlite3_finalize(add);
     return ok || fail_db(s->db, "hash_key", error, bytes);
 }
@@ -230,6 +253,7 @@ void store_close(struct store *s)
         return;
     for (int i = 0; i < STMT_COUNT; i++)
         sqlite3_finalize(s->statements[i]);
+    retention_free(s->retention);
     (void)sqlite3_close(s->db); /* the last connection's close checkpoints */
     if (s->lock_fd >= 0)
         (void)close(s->lock_fd);
@@ -259,7 +283,8 @@ static uint64_t number_of(sqlite3 *db, const char *sql)
 
 uint64_t store_last_seq_of(sqlite3 *db)
 {
-    return number_of(db, "SELECT coalesce(max(seq), 0) FROM event_rows");
+    return number_of(db, "SELECT max(coalesce((SELECT max(seq) FROM event_rows), 0),"
+                         " coalesce((SELECT seq FROM baseline), 0))");
 }
 
 uint64_t store_last_seq(const struct store *s)
@@ -269,7 +294,8 @@ uint64_t store_last_seq(const struct store *s)
 
 uint64_t store_published(const struct store *s)
 {
-    return number_of(s->db, "SELECT coalesce(max(up_to_seq), 0) FROM publications");
+    return number_of(s->db, "SELECT max(coalesce((SELECT max(up_to_seq) FROM publications), 0),"
+                            " coalesce((SELECT seq FROM baseline), 0))");
 }
 
 /* ---- a reader's snapshot ---- */
@@ -282,7 +308,7 @@ sqlite3 *store_open_snapshot(const char *data_dir, char *error, size_t error_byt
     if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
         (void)complain(error, error_bytes, "cannot open", path, sqlite3_errmsg(db));
     else if (sqlite3_busy_timeout(db, 2000) != SQLITE_OK ||
-             sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) != SQLITE_OK)
+             sqlite3_exec(db, "PRAGMA cache_size=-8192; BEGIN", NULL, NULL, NULL) != SQLITE_OK)
         (void)fail_db(db, "open", error, error_bytes);
     else if (check_version(db, error, error_bytes) && check_file(db, error, error_bytes))
         return db;
@@ -332,12 +358,23 @@ static bool commit(void *self)
            (s->wal_pages < CHECKPOINT_FULL_PAGES || checkpoint(s));
 }
 
-static void idle(void *self)
+static bool tidy(void *self, bool busy, int64_t *sleep_ms)
 {
     struct store *s = self;
-    /* What failed here fails again in the next commit, which stops the process. */
-    if (s->wal_pages >= CHECKPOINT_IDLE_PAGES)
+    bool removing = s->retention != NULL && retention_is_behind(s->retention);
+    /* Never a checkpoint and a step in one go: a purchase may have come in between. */
+    if (!busy && s->wal_pages >= (removing ? CHECKPOINT_REMOVING_PAGES : CHECKPOINT_IDLE_PAGES)) {
+        /* What fails here fails again in the next commit, which stops the process. */
         (void)checkpoint(s);
+        *sleep_ms = removing ? RETENTION_IDLE_MS : *sleep_ms;
+        return true;
+    }
+    if (s->retention == NULL)
+        return true;
+    int64_t again_ms = retention_step(s->retention, s->published, now_read(), busy);
+    if (again_ms >= 0 && again_ms < *sleep_ms)
+        *sleep_ms = again_ms;
+    return again_ms >= 0;
 }
 
 static void bind_expiry(sqlite3_stmt *statement, int index, const struct event *event)
@@ -432,7 +469,9 @@ static bool save_sale(void *self, const struct sale *sale)
 
 static bool note_published(void *self, uint64_t seq, int64_t at_wall_ms)
 {
-    sqlite3_stmt *note = ((struct store *)self)->statements[STMT_PUBLISHED];
+    struct store *s = self;
+    sqlite3_stmt *note = s->statements[STMT_PUBLISHED];
+    s->published = seq;
     bind_number(note, 1, seq);
     (void)sqlite3_bind_int64(note, 2, at_wall_ms);
     return run(note);
@@ -460,6 +499,14 @@ static const char *error_text(void *self)
     return sqlite3_errmsg(((struct store *)self)->db);
 }
 
+bool store_retain(struct store *s, int64_t keep_ms)
+{
+    s->published = store_published(s);
+    if (keep_ms > 0)
+        s->retention = retention_new(s->db, s->hash, keep_ms);
+    return keep_ms == 0 || s->retention != NULL;
+}
+
 struct journal_store store_journal(struct store *s, keyed_hash *hash)
 {
     s->hash = hash;
@@ -469,7 +516,7 @@ struct journal_store store_journal(struct store *s, keyed_hash *hash)
                                   .save_sale = save_sale,
                                   .commit = commit,
                                   .note_published = note_published,
-                                  .idle = idle,
+                                  .tidy = tidy,
                                   .storage_full = storage_full,
                                   .error = error_text};
 }

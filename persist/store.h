@@ -36,17 +36,22 @@ void store_close(struct store *store);
 
 /* The key for ids and names; random, made with the database. Borrowed. */
 const unsigned char *store_key(const struct store *store);
-/* seq of the last event in the database; 0 for none. */
+/* seq of the last event that was ever in the database; 0 for none. */
 uint64_t store_last_seq(const struct store *store);
 /* seq of the last event that had been handed to the streams. */
 uint64_t store_published(const struct store *store);
 /* The store as the journal uses it; hash is the keyed hash made with store_key(). */
 struct journal_store store_journal(struct store *store, keyed_hash *hash);
+/* From now on, published events older than keep_ms are removed whenever the writer has a moment (retention.h);
+ * 0 keeps all. After store_journal(). False when out of memory or when SQLite fails. */
+bool store_retain(struct store *store, int64_t keep_ms);
 /* A read-only connection inside one read transaction, whose file has been checked: for audits, beside a
  * running server or without one. NULL and a line in error on failure. */
 sqlite3 *store_open_snapshot(const char *data_dir, char *error, size_t error_bytes);
 void store_close_snapshot(sqlite3 *db);
 uint64_t store_last_seq_of(sqlite3 *db);
+/* The key, of a snapshot. False: there is none, or it cannot be read. */
+bool store_key_of(sqlite3 *db, unsigned char key[STORE_KEY_BYTES]);
 /* For recovery, on the same connection. Borrowed. */
 sqlite3 *store_db(struct store *store);
 

@@ -132,9 +132,12 @@ static bool model_commit(void *self)
     return true;
 }
 
-static void model_idle(void *self)
+static bool model_tidy(void *self, bool busy, int64_t *sleep_ms)
 {
     (void)self;
+    (void)busy;
+    (void)sleep_ms;
+    return true;
 }
 
 static bool model_full(void *self)
@@ -156,7 +159,7 @@ struct journal_store model_store(struct model *model)
                                   .append = model_append,
                                   .save_sale = model_save_sale,
                                   .commit = model_commit,
-                                  .idle = model_idle,
+                                  .tidy = model_tidy,
                                   .storage_full = model_full,
                                   .error = model_error};
 }

@@ -1,0 +1,382 @@
+/*
+ * retention.c: one step: read, fold into the baseline, remove, commit (see retention.h).
+ *
+ * The sales' side of the baseline is kept in memory, and its rows are written once a step; the orders' side is
+ * looked up. Both are ahead of the file only within a step, whose failure ends retention.
+ *
+ * Thread: the writer.
+ */
+#include "persist/retention.h"
+
+#include <stdlib.h>
+
+#include "engine/diag.h"
+#include "persist/baseline.h"
+
+enum { CLOCK_EVERY_EVENTS = 16, TELL_EVERY_MS = 10 * 60 * 1000 };
+
+enum statement {
+    STMT_BEGIN,
+    STMT_COMMIT,
+    STMT_ROLLBACK,
+    STMT_READ,
+    STMT_FIND_STATE,
+    STMT_LIST_ORDER,
+    STMT_UNLIST_ORDER,
+    STMT_SAVE_SALE,
+    STMT_SAVE_SEQ,
+    STMT_REMOVE_EVENTS,
+    STMT_REMOVE_PUBLICATIONS,
+    STMT_COUNT
+};
+
+static const char *const statements[STMT_COUNT] = {
+    [STMT_BEGIN] = "BEGIN IMMEDIATE",
+    [STMT_COMMIT] = "COMMIT",
+    [STMT_ROLLBACK] = "ROLLBACK",
+    [STMT_READ] = "SELECT e.seq, e.kind, e.sale, e.ord, e.created_at_ms, o.buyer, o.quantity,"
+                  " o.created_at_ms, s.product_qty FROM event_rows e"
+                  " LEFT JOIN order_rows o ON o.seq = e.ord LEFT JOIN sale_rows s ON s.seq = e.sale"
+                  " WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2",
+    [STMT_FIND_STATE] = "SELECT state FROM baseline_orders WHERE seq = ?1",
+    [STMT_LIST_ORDER] = "INSERT OR REPLACE INTO baseline_orders(seq, state) VALUES(?1, ?2)",
+    [STMT_UNLIST_ORDER] = "DELETE FROM baseline_orders WHERE seq = ?1",
+    [STMT_SAVE_SALE] =
+        "INSERT OR REPLACE INTO baseline_sales(seq, state, sold_out, available, held,"
+        " sold, waiting, last_seq, digest) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    [STMT_SAVE_SEQ] = "UPDATE baseline SET seq = ?1",
+    [STMT_REMOVE_EVENTS] = "DELETE FROM event_rows WHERE seq <= ?1",
+    [STMT_REMOVE_PUBLICATIONS] = "DELETE FROM publications WHERE up_to_seq <= ?1",
+};
+
+struct retention {
+    sqlite3 *db;
+    keyed_hash *hash;
+    int64_t keep_ms;
+    int64_t looked_mono_ms;      /* the last time */
+    bool more;                   /* and it left something to do */
+    uint64_t baseline;           /* events up to here are gone */
+    uint64_t removed;            /* since the last line in the log … */
+    int64_t told_mono_ms;        /* … which was then; 0: there was none */
+    bool stopped;                /* an event did not replay */
+    struct baseline_sale *sales; /* by seq */
+    uint32_t sale_count, sale_room;
+    sqlite3_stmt *statements[STMT_COUNT];
+};
+
+/* One event on its way out. */
+struct leaving {
+    uint64_t seq;
+    enum event_kind kind;
+    struct baseline_order order; /* its seq is 0 for a sale's event; state: after the event */
+    uint32_t product_qty;
+};
+
+/* ---- opening ---- */
+
+static bool add_sale(struct retention *r, struct baseline_sale sale)
+{
+    if (r->sale_count == r->sale_room) {
+        uint32_t room = r->sale_room == 0 ? 64 : r->sale_room * 2;
+        struct baseline_sale *grown = realloc(r->sales, room * sizeof *grown);
+        if (grown == NULL)
+            return false;
+        r->sales = grown;
+        r->sale_room = room;
+    }
+    r->sales[r->sale_count++] = sale;
+    return true;
+}
+
+static bool load(struct retention *r)
+{
+    sqlite3_stmt *rows = NULL;
+    int rc = SQLITE_ERROR;
+    if (baseline_seq(r->db, &r->baseline) &&
+        sqlite3_prepare_v2(r->db, baseline_sales_sql, -1, &rows, NULL) == SQLITE_OK)
+        while ((rc = sqlite3_step(rows)) == SQLITE_ROW && add_sale(r, baseline_sale_of(rows)))
+            ;
+    sqlite3_finalize(rows);
+    for (int i = 0; i < STMT_COUNT && rc == SQLITE_DONE; i++)
+        if (sqlite3_prepare_v3(r->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
+                               &r->statements[i], NULL) != SQLITE_OK)
+            rc = SQLITE_ERROR;
+    return rc == SQLITE_DONE;
+}
+
+struct retention *retention_new(sqlite3 *db, keyed_hash *hash, int64_t keep_ms)
+{
+    struct retention *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return NULL;
+    r->db = db;
+    r->hash = hash;
+    r->keep_ms = keep_ms;
+    if (load(r))
+        return r;
+    retention_free(r);
+    return NULL;
+}
+
+void retention_free(struct retention *r)
+{
+    if (r == NULL)
+        return;
+    for (int i = 0; i < STMT_COUNT; i++)
+        sqlite3_finalize(r->statements[i]);
+    free(r->sales);
+    free(r);
+}
+
+bool retention_is_behind(const struct retention *r)
+{
+    return r->more;
+}
+
+/* ---- folding one event ---- */
+
+static bool run(sqlite3_stmt *statement)
+{
+    int rc = sqlite3_step(statement);
+    (void)sqlite3_reset(statement);
+    return rc == SQLITE_DONE;
+}
+
+static bool run_for(sqlite3_stmt *statement, uint64_t seq)
+{
+    (void)sqlite3_bind_int64(statement, 1, (sqlite3_int64)seq);
+    return run(statement);
+}
+
+static int by_seq(const void *key, const void *element)
+{
+    uint64_t seq = *(const uint64_t *)key, other = ((const struct baseline_sale *)element)->seq;
+    return (seq > other) - (seq < other);
+}
+
+/* Sales are made in the order of their seqs, so a new one comes last. */
+static struct baseline_sale *sale_of(struct retention *r, const struct leaving *e)
+{
+    if (e->kind == EVENT_SALE_CREATED) {
+        bool fits = r->sale_count == 0 || r->sales[r->sale_count - 1].seq < e->seq;
+        bool added = fits && add_sale(r, (struct baseline_sale){.seq = e->seq});
+        return added ? &r->sales[r->sale_count - 1] : NULL;
+    }
+    if (r->sale_count == 0)
+        return NULL;
+    return bsearch(&e->order.sale_seq, r->sales, r->sale_count, sizeof *r->sales, by_seq);
+}
+
+static enum order_state state_before(struct retention *r, const struct leaving *e)
+{
+    if (e->order.seq == 0 || e->order.seq == e->seq)
+        return ORDER_NONE;
+    sqlite3_stmt *find = r->statements[STMT_FIND_STATE];
+    (void)sqlite3_bind_int64(find, 1, (sqlite3_int64)e->order.seq);
+    bool listed = sqlite3_step(find) == SQLITE_ROW;
+    enum order_state state = listed ? (enum order_state)sqlite3_column_int(find, 0) : ORDER_EXPIRED;
+    (void)sqlite3_reset(find);
+    return state;
+}
+
+static bool move_order(struct retention *r, uint64_t seq, enum order_state from,
+                       enum order_state to)
+{
+    sqlite3_stmt *list = r->statements[STMT_LIST_ORDER];
+    if (!baseline_lists(to))
+        return !baseline_lists(from) || run_for(r->statements[STMT_UNLIST_ORDER], seq);
+    (void)sqlite3_bind_int(list, 2, (int)to);
+    return run_for(list, seq);
+}
+
+/* NULL, or why it does not replay. *ok: SQLite did not fail. */
+static const char *fold(struct retention *r, const struct leaving *e, bool *ok)
+{
+    struct baseline_sale *sale = sale_of(r, e);
+    if (sale == NULL)
+        return "its sale is not in the baseline";
+    enum order_state from = state_before(r, e);
+    const char *wrong =
+        books_apply(&sale->books,
+                    (struct books_entry){e->seq, e->kind, from, e->order.quantity, e->product_qty});
+    if (wrong != NULL || e->order.seq == 0)
+        return wrong;
+    struct baseline_order before = e->order;
+    before.state = from;
+    sale->digest += baseline_digest(r->hash, &e->order);
+    sale->digest -= from != ORDER_NONE ? baseline_digest(r->hash, &before) : 0;
+    *ok = move_order(r, e->order.seq, from, e->order.state);
+    return NULL;
+}
+
+/* ---- a step ---- */
+
+static bool read_row(sqlite3_stmt *row, struct leaving *e)
+{
+    uint64_t kind = (uint64_t)sqlite3_column_int64(row, 1);
+    if (kind >= EVENT_KIND_COUNT)
+        return false;
+    *e = (struct leaving){.seq = (uint64_t)sqlite3_column_int64(row, 0),
+                          .kind = (enum event_kind)kind,
+                          .order = {.seq = (uint64_t)sqlite3_column_int64(row, 3),
+                                    .sale_seq = (uint64_t)sqlite3_column_int64(row, 2),
+                                    .quantity = (uint32_t)sqlite3_column_int64(row, 6),
+                                    .state = event_row((enum event_kind)kind)->state_after,
+                                    .created_at_ms = sqlite3_column_int64(row, 7),
+                                    .name = (const char *)sqlite3_column_text(row, 5),
+                                    .name_bytes = (size_t)sqlite3_column_bytes(row, 5)},
+                          .product_qty = (uint32_t)sqlite3_column_int64(row, 8)};
+    return event_is_of_order(e->kind) ? e->order.name != NULL : e->order.seq == 0;
+}
+
+static int64_t clock_us(void)
+{
+    struct timespec at;
+    (void)clock_gettime(CLOCK_MONOTONIC, &at);
+    return (int64_t)at.tv_sec * 1000000 + at.tv_nsec / 1000;
+}
+
+/* Whether the step goes on with the event. */
+static bool is_due(const struct leaving *e, sqlite3_stmt *row, uint64_t published,
+                   int64_t cutoff_ms)
+{
+    return e->seq <= published && sqlite3_column_int64(row, 4) < cutoff_ms;
+}
+
+/* Folds what is due, up to the step's bounds, whose end sets r->more. Returns how many events, -1 when SQLite
+ * failed. Sets r->stopped when one does not replay. */
+static int fold_due(struct retention *r, uint64_t published, int64_t cutoff_ms)
+{
+    sqlite3_stmt *read = r->statements[STMT_READ];
+    int64_t end_us = clock_us() + RETENTION_STEP_US;
+    int count = 0, rc = SQLITE_DONE;
+    bool ok = true;
+    (void)sqlite3_bind_int64(read, 1, (sqlite3_int64)r->baseline);
+    (void)sqlite3_bind_int(read, 2, RETENTION_STEP_EVENTS);
+    while (ok && (rc = sqlite3_step(read)) == SQLITE_ROW) {
+        struct leaving e;
+        if (!read_row(read, &e) || e.seq != r->baseline + 1) {
+            diag(DIAG_ERROR, "retention stops: the event after seq %llu is malformed or missing",
+                 (unsigned long long)r->baseline);
+            r->stopped = true;
+            break;
+        }
+        if (!is_due(&e, read, published, cutoff_ms))
+            break;
+        const char *wrong = fold(r, &e, &ok);
+        if (wrong != NULL) {
+            diag(DIAG_ERROR, "retention stops at seq %llu: %s", (unsigned long long)e.seq, wrong);
+            r->stopped = true;
+            break;
+        }
+        r->baseline = e.seq;
+        count++;
+        r->more = count == RETENTION_STEP_EVENTS ||
+                  (count % CLOCK_EVERY_EVENTS == 0 && clock_us() >= end_us);
+        if (r->more)
+            break;
+    }
+    (void)sqlite3_reset(read);
+    return ok && (rc == SQLITE_ROW || rc == SQLITE_DONE) ? count : -1;
+}
+
+static bool save_sale(struct retention *r, const struct baseline_sale *sale)
+{
+    sqlite3_stmt *save = r->statements[STMT_SAVE_SALE];
+    const struct books *books = &sale->books;
+    (void)sqlite3_bind_int(save, 2, books->state);
+    (void)sqlite3_bind_int(save, 3, books->sold_out);
+    (void)sqlite3_bind_int64(save, 4, books->available);
+    (void)sqlite3_bind_int64(save, 5, books->held);
+    (void)sqlite3_bind_int64(save, 6, books->sold);
+    (void)sqlite3_bind_int64(save, 7, books->waiting);
+    (void)sqlite3_bind_int64(save, 8, (sqlite3_int64)books->seq);
+    (void)sqlite3_bind_int64(save, 9, (sqlite3_int64)sale->digest);
+    return run_for(save, sale->seq);
+}
+
+/* before: the baseline's seq before the step. */
+static bool write_baseline(struct retention *r, uint64_t before)
+{
+    for (uint32_t i = 0; i < r->sale_count; i++)
+        if (r->sales[i].books.seq > before && !save_sale(r, &r->sales[i]))
+            return false;
+    return run_for(r->statements[STMT_SAVE_SEQ], r->baseline) && sqlite3_changes(r->db) == 1 &&
+           run_for(r->statements[STMT_REMOVE_EVENTS], r->baseline) &&
+           run_for(r->statements[STMT_REMOVE_PUBLICATIONS], r->baseline);
+}
+
+/* Only between transactions, which SQLite holds us to. */
+static bool sync_commits(struct retention *r, bool on)
+{
+    return sqlite3_exec(r->db, on ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", NULL,
+                        NULL, NULL) == SQLITE_OK;
+}
+
+/* As fold_due(); the transaction around it. */
+static int step(struct retention *r, uint64_t published, int64_t cutoff_ms)
+{
+    uint64_t before = r->baseline;
+    if (!run(r->statements[STMT_BEGIN]))
+        return -1;
+    int count = fold_due(r, published, cutoff_ms);
+    if (count == 0 || r->stopped) {
+        r->baseline = before;
+        return run(r->statements[STMT_ROLLBACK]) ? 0 : -1;
+    }
+    return count > 0 && write_baseline(r, before) && run(r->statements[STMT_COMMIT]) ? count : -1;
+}
+
+/* Without a transaction: most looks find nothing to do. */
+static bool oldest_is_due(struct retention *r, uint64_t published, int64_t cutoff_ms)
+{
+    sqlite3_stmt *read = r->statements[STMT_READ];
+    struct leaving e;
+    (void)sqlite3_bind_int64(read, 1, (sqlite3_int64)r->baseline);
+    (void)sqlite3_bind_int(read, 2, 1);
+    bool due = sqlite3_step(read) == SQLITE_ROW &&
+               (!read_row(read, &e) || is_due(&e, read, published, cutoff_ms));
+    (void)sqlite3_reset(read);
+    return due;
+}
+
+/* Once it has caught up, and not more often than that: later a few events grow old every second. */
+static void tell(struct retention *r, int64_t mono_ms)
+{
+    if (r->removed == 0 || (r->told_mono_ms != 0 && mono_ms - r->told_mono_ms < TELL_EVERY_MS))
+        return;
+    diag(DIAG_INFO, "retention removed %llu events, up to seq %llu", (unsigned long long)r->removed,
+         (unsigned long long)r->baseline);
+    r->removed = 0;
+    r->told_mono_ms = mono_ms;
+}
+
+static int64_t pause_of(const struct retention *r, bool busy)
+{
+    if (!r->more)
+        return RETENTION_LOOK_MS;
+    return busy ? RETENTION_BUSY_MS : RETENTION_IDLE_MS;
+}
+
+int64_t retention_step(struct retention *r, uint64_t published, struct now now, bool busy)
+{
+    int64_t due_mono_ms = r->looked_mono_ms + pause_of(r, busy);
+    int count = 0;
+    if (r->stopped || now.mono_ms < due_mono_ms)
+        return r->stopped ? RETENTION_LOOK_MS : due_mono_ms - now.mono_ms;
+    r->looked_mono_ms = now.mono_ms;
+    r->more = false;
+    int64_t cutoff_ms = now.wall_ms - r->keep_ms;
+    if (oldest_is_due(r, published, cutoff_ms)) {
+        bool unsynced = sync_commits(r, false);
+        count = unsynced ? step(r, published, cutoff_ms) : -1;
+        if (!sync_commits(r, true))
+            return -1;
+    }
+    if (count < 0)
+        return -1;
+    r->removed += (uint64_t)count;
+    if (!r->more)
+        tell(r, now.mono_ms);
+    return pause_of(r, busy);
+}
