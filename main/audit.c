@@ -9,81 +9,134 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "engine/engine.h"
+#include "engine/now.h"
 #include "engine/text.h"
 #include "main/hash.h"
-#include "persist/recovery.h"
+#include "persist/audit.h"
 #include "persist/store.h"
 
-enum { EXIT_DIVERGENT = 1, EXIT_USAGE = 2, LINE_BYTES_MAX = 1024 };
-
-struct audit {
-    bool balanced;
-    struct recovery found;
-    uint64_t last_seq;
-    int64_t took_ms;
-    char error[LINE_BYTES_MAX];
+enum {
+    EXIT_DIVERGENT = 1,
+    EXIT_USAGE = 2,
+    BAR_CHARS = 30,
+    BAR_EVERY_MS = 100,
+    JSON_BYTES_MAX = 4096 + 8 * AUDIT_FINDINGS_MAX * AUDIT_DETAIL_BYTES,
 };
 
-/* One snapshot for all queries: a server that goes on writing is seen as of one commit. */
-static bool check(struct audit *audit, sqlite3 *db, struct engine *engine)
-{
-    struct now began = now_read();
-    audit->last_seq = store_last_seq_of(db);
-    const struct engine_options options = {.workers = 1,
-                                           .ports = 1,
-                                           .state_interval_ms = 100,
-                                           .hash = keyed_siphash,
-                                           .last_seq = audit->last_seq};
-    bool balanced = false;
-    if (!engine_init(engine, options, (struct journal_store){.self = NULL}))
-        snprintf(audit->error, sizeof audit->error, "out of memory");
-    else
-        balanced = recover(db, engine, began, &audit->found, audit->error, sizeof audit->error);
-    engine_free(engine);
-    audit->took_ms = now_read().mono_ms - began.mono_ms;
-    return balanced;
-}
+/* ---- the bar ---- */
 
-static void print_text(const struct audit *audit, const char *dir)
+struct bar {
+    bool shown; /* stderr is a terminal */
+    int64_t drawn_mono_ms;
+};
+
+static void draw(void *arg, uint64_t done, uint64_t total)
 {
-    const struct recovery *found = &audit->found;
-    if (!audit->balanced) {
-        printf("%s: DIVERGENT at seq %" PRIu64 "\n%s\n", dir, found->wrong_seq, audit->error);
+    static const char full[] = "##############################";
+    struct bar *bar = arg;
+    int64_t mono_ms = now_read().mono_ms;
+    if (!bar->shown || mono_ms - bar->drawn_mono_ms < BAR_EVERY_MS)
         return;
-    }
-    printf("%s: the books balance\n"
-           "  sales %" PRIu64 "  orders %" PRIu64 " (in payment %" PRIu64 ", waiting %" PRIu64 ")\n"
-           "  events %" PRIu64 "  last seq %" PRIu64 "  %" PRId64 " ms\n",
-           dir, found->sales, found->orders, found->held, found->waiting, found->events,
-           audit->last_seq, audit->took_ms);
+    bar->drawn_mono_ms = mono_ms;
+    uint64_t of = done < total ? total : done + (done == 0);
+    fprintf(stderr, "\rauditing [%-*.*s] %3d %%  %" PRIu64 " of %" PRIu64 " events", BAR_CHARS,
+            (int)(done * BAR_CHARS / of), full, (int)(done * 100 / of), done, of);
 }
 
-static void print_json(const struct audit *audit)
+static void say(const struct bar *bar, const char *what)
 {
-    char buffer[2 * LINE_BYTES_MAX];
-    const struct recovery *found = &audit->found;
-    struct text out = text_in(buffer, sizeof buffer);
-    text_str(&out, audit->balanced ? "{\"ok\":true" : "{\"ok\":false");
-    if (!audit->balanced) {
-        text_pair_number(&out, "seq", found->wrong_seq);
-        text_pair_string(&out, "detail", audit->error, strlen(audit->error));
+    if (bar->shown)
+        fprintf(stderr, "\r\033[K%s", what);
+}
+
+/* ---- the result ---- */
+
+static void print_text(const struct audit_report *report, const char *dir, int64_t took_ms)
+{
+    if (report->finding_count > 0)
+        printf("%s: DIVERGENT at seq %" PRIu64 "\n", dir, report->findings[0].seq);
+    else
+        printf("%s: the books balance\n", dir);
+    for (uint32_t i = 0; i < report->finding_count; i++)
+        printf("  %s at seq %" PRIu64 ": %s\n", report->findings[i].check, report->findings[i].seq,
+               report->findings[i].detail);
+    printf("  sales %" PRIu64 "  orders %" PRIu64 " (in payment %" PRIu64 ", waiting %" PRIu64
+           ")\n",
+           report->sales, report->orders, report->held, report->waiting);
+    if (report->baseline > 0)
+        printf("  events up to seq %" PRIu64 " were removed; from there on:\n", report->baseline);
+    printf("  events %" PRIu64 "  last seq %" PRIu64 "  %" PRId64 " ms\n", report->events,
+           report->last_seq, took_ms);
+}
+
+static void put_findings(struct text *out, const struct audit_report *report)
+{
+    text_key(out, "findings");
+    text_str(out, "[");
+    for (uint32_t i = 0; i < report->finding_count; i++) {
+        const struct audit_finding *finding = &report->findings[i];
+        text_str(out, i > 0 ? ",{" : "{");
+        text_pair_string(out, "check", finding->check, strlen(finding->check));
+        text_pair_number(out, "seq", finding->seq);
+        text_pair_string(out, "detail", finding->detail, strlen(finding->detail));
+        text_str(out, "}");
     }
-    text_pair_number(&out, "sales", found->sales);
-    text_pair_number(&out, "orders", found->orders);
-    text_pair_number(&out, "held", found->held);
-    text_pair_number(&out, "waiting", found->waiting);
-    text_pair_number(&out, "events", found->events);
-    text_pair_number(&out, "lastSeq", audit->last_seq);
-    text_pair_number(&out, "ms", (uint64_t)audit->took_ms);
+    text_str(out, "]");
+}
+
+static void print_json(const struct audit_report *report, int64_t took_ms)
+{
+    static char buffer[JSON_BYTES_MAX];
+    struct text out = text_in(buffer, sizeof buffer);
+    const struct audit_finding *first = &report->findings[0];
+    text_str(&out, report->finding_count == 0 ? "{\"ok\":true" : "{\"ok\":false");
+    if (report->finding_count > 0) {
+        text_pair_number(&out, "seq", first->seq);
+        text_pair_string(&out, "check", first->check, strlen(first->check));
+        text_pair_string(&out, "detail", first->detail, strlen(first->detail));
+        put_findings(&out, report);
+    }
+    text_pair_number(&out, "sales", report->sales);
+    text_pair_number(&out, "orders", report->orders);
+    text_pair_number(&out, "held", report->held);
+    text_pair_number(&out, "waiting", report->waiting);
+    text_pair_number(&out, "baseline", report->baseline);
+    text_pair_number(&out, "events", report->events);
+    text_pair_number(&out, "lastSeq", report->last_seq);
+    text_pair_number(&out, "ms", (uint64_t)took_ms);
     text_str(&out, "}\n");
     (void)fwrite(out.start, 1, out.len, stdout);
 }
 
+/* ---- the audit ---- */
+
+/* One snapshot for all queries: a server that goes on writing is seen as of one commit. */
+static void check(const char *dir, struct bar *bar, struct audit_report *report)
+{
+    char error[AUDIT_DETAIL_BYTES];
+    unsigned char key[STORE_KEY_BYTES];
+    say(bar, "checking every page of the file ...");
+    sqlite3 *db = store_open_snapshot(dir, error, sizeof error);
+    say(bar, "");
+    if (db == NULL) {
+        audit_find(report, "damaged-page", 0, "%s", error);
+        return;
+    }
+    if (store_key_of(db, key)) {
+        hash_set_key(key);
+        audit(db, keyed_siphash, draw, bar, report);
+    } else {
+        audit_find(report, "damaged-page", 0, "the file has no key for its ids");
+    }
+    store_close_snapshot(db);
+    say(bar, "");
+}
+
 int audit_run(int argc, char **argv)
 {
-    static struct engine engine; /* too large for a stack */
+    static struct audit_report report;
     const char *dir = NULL;
     bool json = false, good = true;
     for (int i = 0; i < argc; i++) {
@@ -98,14 +151,13 @@ int audit_run(int argc, char **argv)
         fprintf(stderr, "flashd: usage: flashd audit DIR [--json]\n");
         return EXIT_USAGE;
     }
-    struct audit audit = {.balanced = false};
-    sqlite3 *db = store_open_snapshot(dir, audit.error, sizeof audit.error);
-    if (db != NULL)
-        audit.balanced = check(&audit, db, &engine);
-    store_close_snapshot(db);
+    struct bar bar = {.shown = isatty(STDERR_FILENO) == 1};
+    int64_t began_mono_ms = now_read().mono_ms;
+    check(dir, &bar, &report);
+    int64_t took_ms = now_read().mono_ms - began_mono_ms;
     if (json)
-        print_json(&audit);
+        print_json(&report, took_ms);
     else
-        print_text(&audit, dir);
-    return audit.balanced ? EXIT_SUCCESS : EXIT_DIVERGENT;
+        print_text(&report, dir, took_ms);
+    return report.finding_count == 0 ? EXIT_SUCCESS : EXIT_DIVERGENT;
 }

@@ -1,11 +1,10 @@
 /*
  * audit.h: `flashd audit DIR [--json]`: do the books of a data directory balance?
  *
- * Checks the file, then does what recovery does, on a read-only snapshot: replays every event on fresh
- * books (G1, G4, G5), compares each order and each sale with its row, and looks for buyers with two live
- * orders (G3). Works beside a running server: it takes no lock and writes nothing.
+ * Checks the file's pages, then everything that persist/audit.h says, on a read-only snapshot. Works beside a
+ * running server: it takes no lock and writes nothing. On a terminal, a bar on stderr shows how far it is.
  *
- * Thread: main. Memory: as much as the server itself needs for the same data.
+ * Thread: main.
  */
 #ifndef FLASHD_MAIN_AUDIT_H
 #define FLASHD_MAIN_AUDIT_H

@@ -1,9 +1,17 @@
-"""flashd audit: on running and on stopped data; what it finds, and where."""
+"""
+flashd audit: on running and on stopped data, before and after retention; what it finds, and where.
+
+Each test of a finding changes a copy of real data through sqlite3, as a hand or a broken disk would, and holds
+the audit's first finding against what was changed.
+"""
 import json
 import os
+import shutil
 import sqlite3
+import subprocess
 
-from harness import run_flashd
+from harness import binary, clean_environment, command_prefix, eventually, now_ms, patient, run_flashd
+from history import audit, make_past, must_balance
 
 
 def sold(t):
@@ -17,66 +25,110 @@ def sold(t):
     return shop
 
 
-def audit(shop):
-    ended = run_flashd(["audit", os.path.dirname(shop.db_path), "--json"])
-    return ended.returncode, json.loads(ended.stdout)
+class Data:
+    """A stopped server's data, with or without a baseline; spoil() works on a copy."""
+
+    def __init__(self, t, events=6000, retained=None):
+        self.t, self.dir = t, t.new_data()
+        self.last = make_past(self.dir, events, 10, 5)
+        self.baseline = 0
+        if retained:
+            shop = t.server("--retention-days", retained, data=self.dir).start()
+            eventually(lambda: shop.rows("SELECT seq FROM baseline")[0][0] > 2000, 10, what="a baseline")
+            shop.stop()
+            self.baseline = must_balance(self.dir)["baseline"]
+            self.last = self.ask("SELECT max(seq) FROM event_rows")
+            assert self.baseline > 1000 and self.last > self.baseline + 1000, (self.baseline, self.last)
+
+    def ask(self, query, *values):
+        database = sqlite3.connect(f"file:{self.dir}/flashd.db?mode=ro", uri=True)
+        row = database.execute(query, values).fetchone()
+        database.close()
+        return row if row is None or len(row) > 1 else row[0]
+
+    def spoil(self, *queries):
+        """(first finding, all that was told) after the queries have changed a copy."""
+        copy = self.t.new_data()
+        shutil.copytree(self.dir, copy)
+        database = sqlite3.connect(os.path.join(copy, "flashd.db"))
+        for query, *values in queries:
+            changed = database.execute(query, values).rowcount
+            assert changed != 0, f"{query} changed nothing"
+        database.commit()
+        database.close()
+        status, told = audit(copy)
+        assert status == 1 and told["ok"] is False, told
+        assert told["seq"] == told["findings"][0]["seq"] and told["detail"] == told["findings"][0]["detail"], told
+        return told["check"], told
+
+    def order(self, condition, *values):
+        """seq of an order in the middle of the retained events."""
+        return self.ask(f"SELECT seq FROM order_rows WHERE seq > ? AND {condition} ORDER BY seq LIMIT 1",
+                        (self.baseline + self.last) // 2, *values)
+
+    def event(self, kind, condition="1"):
+        return self.ask("SELECT e.seq, e.ord FROM event_rows e JOIN domain_events d USING (seq) WHERE d.event_type = ?"
+                        f" AND e.seq > ? AND {condition} ORDER BY seq LIMIT 1", kind, (self.baseline + self.last) // 2)
 
 
-def audit_after(t, query):
-    shop = sold(t)
-    assert shop.stop() == 0
-    database = sqlite3.connect(shop.db_path)
-    assert database.execute(query).rowcount >= 1, f"{query} changed nothing"
-    database.commit()
-    database.close()
-    status, told = audit(shop)
-    assert status == 1 and told["ok"] is False and told["detail"], told
-    return told
+def both(t):
+    """As the first event was, and with a baseline left by retention."""
+    return [Data(t), Data(t, retained="8")]
 
+
+# ------------------------------------------------------------------------------------- it balances
 
 def test_the_books_of_a_running_and_of_a_stopped_server_balance(t):
     shop = sold(t)
-    status, told = audit(shop)
-    assert status == 0 and told["ok"] is True, told
+    told = must_balance(shop.data)
     assert (told["sales"], told["orders"], told["held"], told["waiting"]) == (1, 200, 100, 50), told
+    assert told["baseline"] == 0 and told["events"] == told["lastSeq"], told
     assert shop.stop() == 0
-    assert audit(shop)[0] == 0
-    ended = run_flashd(["audit", os.path.dirname(shop.db_path)])
-    assert ended.returncode == 0 and "the books balance" in ended.stdout, ended
+    must_balance(shop.data)
+    ended = run_flashd(["audit", shop.data])
+    assert ended.returncode == 0 and "the books balance" in ended.stdout and ended.stderr == "", ended
 
 
-def test_an_audit_finds_a_missing_event_and_says_which(t):
-    assert audit_after(t, "DELETE FROM event_rows WHERE seq = 57")["seq"] == 57
+def test_a_long_past_balances_with_every_kind_of_event(t):
+    data = Data(t, events=20000)
+    told = must_balance(data.dir)
+    assert told["events"] == data.last, told
+    kinds = data.ask("SELECT count(DISTINCT kind) FROM event_rows")
+    assert kinds == 14, f"the past has only {kinds} kinds of events"
 
 
-def test_an_audit_finds_a_changed_order_at_its_last_event(t):
-    told = audit_after(t, "UPDATE order_rows SET state = 3, last_seq = seq"
-                          " WHERE seq = (SELECT max(seq) FROM order_rows)")
-    assert told["seq"] > 0, told
+@patient
+def test_a_million_events_take_seconds_and_little_memory(t):
+    """The figures are in CHANGELOG.md; here they may be several times worse, since others run beside."""
+    data = t.new_data()
+    make_past(data, 300000, 10, 8)
+    report = t.file("rusage", "")
+    began = now_ms()
+    code = ("import json,resource,subprocess,sys\n"
+            "p = subprocess.run(sys.argv[2:], stdout=subprocess.DEVNULL)\n"
+            "u = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+            "json.dump([p.returncode, u.ru_utime + u.ru_stime, u.ru_maxrss], open(sys.argv[1], 'w'))\n")
+    subprocess.run(["python3", "-c", code, report] + command_prefix() + [binary(), "audit", data], check=True,
+                   env=clean_environment(), timeout=120)
+    with open(report, encoding="ascii") as file:
+        status, cpu_s, rss_kib = json.load(file)
+    assert status == 0
+    assert cpu_s < 3 * 0.3 * 2, f"{cpu_s:.2f} s of CPU for 300,000 events ({now_ms() - began} ms)"
+    assert rss_kib < 64 * 1024, f"{rss_kib} KiB"
 
 
-def test_an_audit_finds_a_missing_order(t):
-    assert audit_after(t, "DELETE FROM order_rows WHERE seq = (SELECT min(seq) FROM order_rows)")["seq"] > 0
-
-
-def test_an_audit_finds_a_changed_counter(t):
-    assert audit_after(t, "UPDATE sale_rows SET sold = sold + 1, available = available - 1")["seq"] > 0
-
-
-def test_an_audit_finds_a_buyer_with_two_live_orders(t):
-    told = audit_after(t, "UPDATE order_rows SET buyer = 'buyer 0' WHERE buyer = 'buyer 1'")
-    assert "two live orders" in told["detail"], told
-
-
-def test_an_audit_finds_a_damaged_page(t):
-    shop = sold(t)
-    assert shop.stop() == 0
-    with open(shop.db_path, "r+b") as file:
-        for page in range(4, os.path.getsize(shop.db_path) // 4096 - 1, 3):
-            file.seek(page * 4096)
-            file.write(os.urandom(2048))
-    status, told = audit(shop)
-    assert status == 1 and told["ok"] is False, told
+def test_a_bar_is_shown_on_a_terminal_only(t):
+    import pty
+    data = Data(t)
+    master, slave = pty.openpty()
+    ended = subprocess.run(command_prefix() + [binary(), "audit", data.dir, "--json"], stdout=subprocess.PIPE,
+                           stderr=slave, env=clean_environment(), timeout=60)
+    os.close(slave)
+    shown = os.read(master, 65536).decode()
+    os.close(master)
+    assert ended.returncode == 0 and json.loads(ended.stdout)["ok"] is True, ended
+    assert "checking every page" in shown and "auditing [" in shown and shown.endswith("\r\x1b[K"), repr(shown)
+    assert run_flashd(["audit", data.dir]).stderr == ""
 
 
 def test_an_audit_of_nothing_says_so(t):
@@ -84,3 +136,250 @@ def test_an_audit_of_nothing_says_so(t):
     assert ended.returncode == 1 and "cannot open" in ended.stdout, ended
     ended = run_flashd(["audit"])
     assert ended.returncode == 2 and "usage" in ended.stderr, ended
+
+
+# --------------------------------------------------------------------------------- what it finds
+
+def test_a_missing_event(t):
+    for data in both(t):
+        for gone in (data.baseline + 1, data.baseline + 57, data.last):
+            check, told = data.spoil(("DELETE FROM event_rows WHERE seq = ?", gone))
+            assert (check, told["seq"]) == ("missing-event", gone), (gone, told)
+        half = (data.baseline + data.last) // 2
+        check, told = data.spoil(("DELETE FROM event_rows WHERE seq > ?", half))
+        assert (check, told["seq"]) == ("missing-event", half + 1), told
+        check, told = data.spoil(("DELETE FROM event_rows",))
+        assert (check, told["seq"]) == ("missing-event", data.baseline + 1), told
+
+
+def test_a_duplicated_seq(t):
+    """The tables do not let a seq stand twice; a file in which one does has other tables."""
+    for data in both(t):
+        twice = data.baseline + 60
+        check, told = data.spoil(
+            ("PRAGMA legacy_alter_table=ON",), ("CREATE TABLE other AS SELECT * FROM event_rows",), ("DROP TABLE event_rows",),
+            ("ALTER TABLE other RENAME TO event_rows",),
+            ("INSERT INTO event_rows SELECT * FROM event_rows WHERE seq = ?", twice))
+        assert (check, told["seq"]) == ("duplicate-seq", twice), told
+
+
+def test_an_event_that_was_removed_and_came_back(t):
+    data = both(t)[1]
+    check, told = data.spoil(("INSERT INTO event_rows SELECT ?, kind, sale, ord, created_at_ms, payload FROM event_rows"
+                              " WHERE seq = ?", data.baseline, data.baseline + 1))
+    assert (check, told["seq"]) == ("duplicate-seq", data.baseline), told
+
+
+def test_a_changed_order(t):
+    for data in both(t):
+        paid, cancelled = data.order("state = 3 AND last_seq > seq"), data.order("state = 5")
+        last = data.ask("SELECT last_seq FROM order_rows WHERE seq = ?", paid)
+        for change, where in (("state = 4", last), ("buyer = buyer || '!'", paid), ("quantity = quantity + 1", paid),
+                              ("sale = (SELECT min(seq) FROM sale_rows)", paid), ("tag = tag + 1", paid),
+                              ("created_at_ms = created_at_ms - 1", paid), ("updated_at_ms = updated_at_ms + 1", last),
+                              ("expires_at_ms = 5", None), ("refund_due = 1", last), ("last_seq = seq", paid),
+                              ("state = 77", paid), ("buyer = ''", paid)):
+            check, told = data.spoil((f"UPDATE order_rows SET {change} WHERE seq = ?", paid))
+            assert check == "changed-order", (change, told)
+            assert told["seq"] == where or (where is None and paid <= told["seq"] < last), (change, paid, last, told)
+        check, told = data.spoil(("UPDATE order_rows SET state = 3 WHERE seq = ?", cancelled))
+        assert check == "changed-order" and "cancelled" in told["detail"], told
+
+
+def test_a_missing_order_and_one_without_events(t):
+    for data in both(t):
+        gone = data.order("1")
+        check, told = data.spoil(("DELETE FROM order_rows WHERE seq = ?", gone))
+        assert (check, told["seq"]) == ("missing-order", gone), told
+        paid_at, made_at = data.event("order.paid", "e.ord < e.seq")
+        columns = "tag, sale, buyer, quantity, state, refund_due, created_at_ms, updated_at_ms, expires_at_ms, last_seq"
+        check, told = data.spoil((f"INSERT INTO order_rows(seq, {columns}) SELECT ?, {columns} FROM order_rows"
+                                  " WHERE seq = ?", paid_at, made_at))
+        assert check == "changed-order" and told["seq"] in (paid_at, paid_at + 1), told
+
+
+def test_a_changed_counter(t):
+    for data in both(t):
+        for change in ("sold = sold + 1, available = available - 1", "held = held + 1", "waiting = waiting + 1",
+                       "available = 0, sold = product_qty + 1"):
+            sale, last = data.ask("SELECT seq, last_seq FROM sale_rows ORDER BY seq DESC LIMIT 1")
+            check, told = data.spoil((f"UPDATE sale_rows SET {change} WHERE seq = ?", sale))
+            assert (check, told["seq"]) == ("changed-counter", last), (change, told)
+        old, last = data.ask("SELECT seq, last_seq FROM sale_rows ORDER BY last_seq LIMIT 1")
+        check, told = data.spoil(("UPDATE sale_rows SET sold = sold - 1 WHERE seq = ?", old))
+        assert (check, told["seq"]) == ("changed-counter", last), told
+
+
+def test_a_changed_sale(t):
+    for data in both(t):
+        sale, last = data.ask("SELECT seq, last_seq FROM sale_rows ORDER BY seq DESC LIMIT 1")
+        for change, where in (("name = 'x'", sale), ("hold_ms = hold_ms + 1", sale), ("ends_at_ms = ends_at_ms + 1", sale),
+                              ("max_per_buyer = 9", sale), ("tag = tag + 1", sale), ("state = 2", last),
+                              ("starts_at_ms = -5", sale), ("last_seq = last_seq - 1", None)):
+            check, told = data.spoil((f"UPDATE sale_rows SET {change} WHERE seq = ?", sale))
+            assert check in ("changed-sale", "changed-counter"), (change, told)
+            assert where is None or told["seq"] == where, (change, told)
+        check, told = data.spoil(("DELETE FROM sale_rows WHERE seq = ?", sale))
+        assert check == "missing-sale" and told["seq"] == sale, told
+
+
+def test_a_changed_payload(t):
+    for data in both(t):
+        seq, _ = data.event("order.paid")
+        for change, word in (("replace(payload, '\"sold\":', '\"sold\":1')", "sold"),
+                             ("replace(payload, '\"held\":', '\"held\":1')", "held"),
+                             ("replace(payload, '\"available\":', '\"available\":1')", "available"),
+                             ("replace(payload, '\"waiting\":', '\"waiting\":1')", "waiting"),
+                             ("replace(payload, '\"quantity\":', '\"quantity\":1')", "quantity"),
+                             ("replace(payload, 'buyer', 'byer')", "byer"),
+                             ("replace(payload, '\"transactionId\":\"0', '\"transactionId\":\"1')", "transactionId"),
+                             ("replace(payload, '\"saleId\":\"0', '\"saleId\":\"1')", "saleId"),
+                             ("payload || ' '", "malformed"), ("''", "malformed"), ("'{}'", "malformed")):
+            check, told = data.spoil((f"UPDATE event_rows SET payload = {change} WHERE seq = ?", seq))
+            assert told["seq"] == seq and word in told["detail"], (change, told)
+
+
+def test_a_changed_event(t):
+    for data in both(t):
+        paid, order = data.event("order.paid", "e.ord < e.seq")
+        names = data.ask("SELECT group_concat(kind) FROM (SELECT DISTINCT kind FROM event_rows)")
+        for kind in names.split(","):
+            if int(kind) != data.ask("SELECT kind FROM event_rows WHERE seq = ?", paid):
+                check, told = data.spoil(("UPDATE event_rows SET kind = ? WHERE seq = ?", int(kind), paid))
+                assert told["seq"] == paid, (kind, told)
+        other = data.ask("SELECT min(seq) FROM order_rows WHERE seq > ? AND seq <> ?", data.baseline, order)
+        for change in (f"ord = {other}", "ord = NULL", "sale = 1", "kind = 99"):
+            check, told = data.spoil((f"UPDATE event_rows SET {change} WHERE seq = ?", paid))
+            assert told["seq"] == paid, (change, told)
+
+
+def test_an_oversold_prefix(t):
+    """A history in which more units were held than there are, though at the end all of it looks right."""
+    for data in both(t):
+        # The last purchase that found units takes all there are, and one more.
+        seq = data.ask("SELECT max(seq) FROM event_rows WHERE kind = (SELECT kind FROM event_rows e JOIN domain_events d"
+                       " USING (seq) WHERE d.event_type = 'order.reserved' LIMIT 1)")
+        left = data.ask("SELECT json_extract(payload, '$.available') + json_extract(payload, '$.quantity')"
+                        " FROM event_rows WHERE seq = ?", seq)
+        more = left + 1
+        check, told = data.spoil(
+            ("UPDATE order_rows SET quantity = ? WHERE seq = ?", more, seq),
+            ("UPDATE event_rows SET payload = json_set(payload, '$.quantity', ?) WHERE ord = ?", more, seq))
+        assert (check, told["seq"]) == ("oversold", seq) and "G1" in told["detail"], told
+
+
+def test_oversold_tables_are_named_besides_the_first_event_that_diverges(t):
+    data = Data(t)
+    sale = data.ask("SELECT seq FROM sale_rows WHERE held + sold > 10 LIMIT 1")
+    _, told = data.spoil(("UPDATE sale_rows SET product_qty = 5 WHERE seq = ?", sale))
+    assert told["seq"] == sale and "oversold" in [finding["check"] for finding in told["findings"]], told
+
+
+def test_a_buyer_with_two_live_orders(t):
+    for data in both(t):
+        sale = data.ask("SELECT max(seq) FROM sale_rows")
+        first, buyer = data.ask("SELECT seq, buyer FROM order_rows WHERE sale = ? AND state = 3 ORDER BY seq LIMIT 1", sale)
+        second = data.ask("SELECT max(seq) FROM order_rows WHERE sale = ? AND state = 3", sale)
+        _, told = data.spoil(("UPDATE order_rows SET buyer = ? WHERE seq = ?", buyer, second))
+        found = {finding["check"]: finding for finding in told["findings"]}
+        assert told["seq"] == second and {"changed-order", "two-live-orders"} <= set(found), told
+        # In the events as well: then it is all that is wrong there.
+        check, told = data.spoil(
+            ("UPDATE order_rows SET buyer = ? WHERE seq = ?", buyer, second),
+            ("UPDATE event_rows SET payload = json_set(payload, '$.buyerName', ?) WHERE ord = ?", buyer, second))
+        assert (check, told["seq"]) == ("two-live-orders", second), told
+        assert buyer in told["detail"] and str(first) in told["detail"], told
+
+
+def test_orders_from_before_the_baseline_changed_in_any_way(t):
+    data = both(t)[1]
+    b = data.baseline
+    for what in ("state = 3", "state = 4 AND last_seq < :b", "state = 5", "last_seq > :b AND state = 3"):
+        seq = data.ask(f"SELECT min(seq) FROM order_rows WHERE {what.replace(':b', str(b))}")
+        assert seq and seq <= b, (what, seq)
+        for change in ("buyer = buyer || '!'", "quantity = quantity + 1", "state = CASE state WHEN 3 THEN 5 ELSE 3 END",
+                       "created_at_ms = created_at_ms + 1"):
+            check, told = data.spoil((f"UPDATE order_rows SET {change} WHERE seq = ?", seq))
+            assert check in ("changed-order", "two-live-orders"), (what, change, told)
+            assert b <= told["seq"] <= data.last, told
+        check, told = data.spoil(("DELETE FROM order_rows WHERE seq = ?", seq))
+        assert check in ("changed-order", "missing-order") and told["seq"] >= b, told
+    columns = "tag, sale, buyer || '?', quantity, 5, refund_due, created_at_ms, updated_at_ms, expires_at_ms, last_seq"
+    free = data.ask("SELECT max(seq) + 1 FROM order_rows WHERE seq + 1 < ? AND seq + 1 NOT IN (SELECT seq FROM order_rows)", b)
+    check, told = data.spoil((f"INSERT INTO order_rows SELECT ?, {columns} FROM order_rows WHERE seq = ?", free, seq))
+    assert check == "changed-order", told
+
+
+def test_a_changed_baseline(t):
+    data = both(t)[1]
+    order = data.ask("SELECT seq FROM baseline_orders LIMIT 1")
+    for change in (("UPDATE baseline_sales SET sold = sold + 1, available = available - 1",),
+                   ("UPDATE baseline_sales SET digest = digest + 1",), ("DELETE FROM baseline_sales WHERE seq = 1",),
+                   ("UPDATE baseline_orders SET state = 3 - state WHERE seq = ?", order),
+                   ("DELETE FROM baseline_orders WHERE seq = ?", order), ("DELETE FROM baseline_orders",),
+                   ("INSERT INTO baseline_orders(seq, state) VALUES(1, 2)",),
+                   ("UPDATE baseline SET seq = seq - 1",), ("UPDATE baseline SET seq = seq + 1",),
+                   ("UPDATE baseline SET seq = 0",), ("DELETE FROM baseline",)):
+        _, told = data.spoil(change)
+        assert told["detail"], (change, told)
+
+
+def test_a_server_does_not_start_on_a_changed_baseline_either(t):
+    data = both(t)[1]
+    order = data.ask("SELECT seq FROM baseline_orders LIMIT 1")
+    for change in (("UPDATE baseline_sales SET sold = sold + 1, available = available - 1",),
+                   ("DELETE FROM baseline_sales WHERE seq = 1",),
+                   ("UPDATE baseline_orders SET state = 3 - state WHERE seq = ?", order),
+                   ("DELETE FROM baseline_orders WHERE seq = ?", order),
+                   ("UPDATE baseline SET seq = seq - 1",), ("UPDATE baseline SET seq = seq + 1",),
+                   ("DELETE FROM event_rows WHERE seq = ?", data.baseline + 1)):
+        copy = t.new_data()
+        shutil.copytree(data.dir, copy)
+        database = sqlite3.connect(os.path.join(copy, "flashd.db"))
+        assert database.execute(*(change[0], change[1:])).rowcount >= 1, change
+        database.commit()
+        database.close()
+        ended = run_flashd(["serve", "--listen", "127.0.0.1:0", "--data", copy], timeout_s=20)
+        assert ended.returncode == 1 and ended.stdout == "", (change, ended)
+        assert "recovery of" in ended.stderr and "failed: " in ended.stderr, (change, ended)
+
+
+def test_a_damaged_page(t):
+    for data in both(t):
+        pages = os.path.getsize(os.path.join(data.dir, "flashd.db")) // 4096
+        for page in (pages // 2, pages - 2):
+            copy = t.new_data()
+            shutil.copytree(data.dir, copy)
+            with open(os.path.join(copy, "flashd.db"), "r+b") as file:
+                file.seek(page * 4096)
+                file.write(os.urandom(2048))
+            status, told = audit(copy)
+            assert status == 1 and told["check"] == "damaged-page", told
+            assert f"page {page + 1}" in told["detail"].lower(), (page + 1, told)
+        copy = t.new_data()
+        shutil.copytree(data.dir, copy)
+        os.truncate(os.path.join(copy, "flashd.db"), pages // 2 * 4096)
+        status, told = audit(copy)
+        assert status == 1 and told["check"] == "damaged-page", told
+
+
+def test_a_byte_that_turned_within_a_payload(t):
+    """A page with a wrong byte in its text is a sound page; the books know better."""
+    data = Data(t)
+    path = os.path.join(data.dir, "flashd.db")
+    with open(path, "r+b") as file:
+        content = file.read()
+        at = content.rindex(b'"available":') + 12
+        file.seek(at)
+        file.write(b"9" if content[at:at + 1] != b"9" else b"8")
+    status, told = audit(data.dir)
+    assert status == 1 and told["seq"] > 0 and "available" in told["detail"], told
+
+
+def test_created_at_ms_is_only_what_retention_goes_by(t):
+    data = Data(t)
+    database = sqlite3.connect(os.path.join(data.dir, "flashd.db"))
+    database.execute("UPDATE event_rows SET created_at_ms = created_at_ms - 86400000")
+    database.commit()
+    database.close()
+    must_balance(data.dir)

@@ -1,0 +1,88 @@
+/*
+ * audit_pass.h: what the files of the audit share: audit.c (rows, baseline, end) and audit_event.c (one event).
+ *
+ * Thread: the audit's. Everything here lives for one audit().
+ */
+#ifndef FLASHD_PERSIST_AUDIT_PASS_H
+#define FLASHD_PERSIST_AUDIT_PASS_H
+
+#include "engine/order.h"
+#include "engine/sale.h"
+#include "persist/audit.h"
+#include "persist/audit_orders.h"
+
+enum {
+    AUDIT_SETTLED = 0x80, /* in an order's byte: its row has met its last event */
+    AUDIT_STATE = 0x7f,   /* … and its state */
+};
+
+/* The columns of order_rows, in the order in which audit_order_of() takes them. */
+#define AUDIT_ORDER_COLUMNS                                                                        \
+    "seq, tag, sale, buyer, quantity, state, refund_due, created_at_ms, updated_at_ms,"            \
+    " expires_at_ms, last_seq"
+
+/* One row of order_rows; name is borrowed from the statement until its next step. */
+struct audit_order {
+    uint64_t seq, tag, sale_seq, last_seq, quantity;
+    enum order_state state;
+    bool refund_due;
+    int64_t created_at_ms, updated_at_ms, expires_at_ms;
+    const char *name;
+    size_t name_bytes;
+};
+
+struct audit_sale {
+    struct sale *sale; /* seq, id, terms as the row has them; books: the replay. Owned */
+    struct books row;  /* the row's counters */
+    uint64_t tag;      /* the row's */
+    bool settled;      /* the row has met its last event */
+    bool based;        /* the baseline has it */
+    uint64_t digest;   /* the baseline's … */
+    uint64_t summed;   /* … and that of the rows */
+    struct books
+        units; /* available, held, sold, waiting at the baseline, summed up from the rows */
+};
+
+struct audit_pass {
+    sqlite3 *db;
+    keyed_hash *hash;
+    struct audit_report *report;
+    audit_progress *progress;
+    void *progress_arg;
+    uint64_t done, total;
+    uint64_t next_seq;
+    struct audit_sale *sales; /* by seq */
+    size_t sale_count, sale_room;
+    struct audit_states states;
+    struct audit_live live;
+    uint64_t unsettled;       /* orders whose row has not met its last event yet */
+    sqlite3_stmt *new_orders; /* orders made after the baseline, by seq; stands on the next one … */
+    bool new_order_there;     /* … if there is one */
+    struct audit_order newest; /* the one it stands on … */
+    bool newest_sound;         /* … and whether its row is well-formed */
+    sqlite3_stmt *find_order, *find_other;
+    struct order *order; /* room for one, to make payloads with */
+};
+
+/* --- audit.c --- */
+struct audit_sale *audit_sale_at(const struct audit_pass *pass, uint64_t seq);
+/* False: the row is malformed; order->seq is set all the same. */
+bool audit_order_of(const struct audit_pass *pass, sqlite3_stmt *row, struct audit_order *order);
+void audit_malformed_order(struct audit_pass *pass, uint64_t seq);
+/* Moves new_orders on. False: the file cannot be read. */
+bool audit_next_order(struct audit_pass *pass);
+/* The order came to life, or is no longer live: G3. */
+void audit_now_live(struct audit_pass *pass, const struct audit_order *order, uint64_t seq);
+void audit_now_dead(struct audit_pass *pass, const struct audit_order *order);
+bool audit_stopped(const struct audit_pass *pass);
+/* Notes that SQLite failed: an unreadable page. */
+void audit_unreadable(struct audit_pass *pass);
+void audit_out_of_memory(struct audit_pass *pass);
+
+/* --- audit_event.c --- */
+extern const char audit_events_sql[];
+void audit_event(struct audit_pass *pass, sqlite3_stmt *row);
+/* The sale's row must be what the replay has. */
+void audit_settle_sale(struct audit_pass *pass, struct audit_sale *sale);
+
+#endif
