@@ -1,0 +1,232 @@
+/*
+ * test_retention.c: what retention removes and leaves, step by step, while the sale goes on.
+ *
+ * The past is made by the engine in its own time (tests/history/past.h); retention works on it through the
+ * store's own connection, as the writer would.
+ *
+ * Thread: main. Fails: by cmocka's asserts.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "main/hash.h"
+#include "persist/audit.h"
+#include "persist/recovery.h"
+#include "persist/retention.h"
+#include "tests/history/past.h"
+
+enum { DAY_MS = 24 * 3600 * 1000, EVENTS = 6000 };
+
+struct place {
+    char dir[64];
+    struct past *past;
+    struct retention *retention;
+    struct now now;
+};
+
+static struct engine second; /* what a restart would make of it */
+
+/* EVENTS events will lie 10 to 5 days back; `made` of them are there. keep_days: of the retention. */
+static void open_place(struct place *p, uint64_t made, double keep_days)
+{
+    *p = (struct place){.now = now_read()};
+    snprintf(p->dir, sizeof p->dir, "/tmp/flashd-retention-XXXXXX");
+    assert_non_null(mkdtemp(p->dir));
+    p->past = past_open(p->dir, EVENTS, 10, 5, 7);
+    past_make(p->past, made);
+    p->retention =
+        retention_new(store_db(past_store(p->past)), keyed_siphash, (int64_t)(keep_days * DAY_MS));
+    assert_non_null(p->retention);
+}
+
+static void close_place(struct place *p)
+{
+    static const char *const files[] = {"flashd.db", "flashd.db-wal", "flashd.db-shm",
+                                        "flashd.lock"};
+    char path[96];
+    retention_free(p->retention);
+    past_close(p->past);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", p->dir, files[i]);
+        (void)unlink(path);
+    }
+    (void)rmdir(p->dir);
+}
+
+/* One look of the writer's, when its pause is over. Returns the pause after it. */
+static int64_t look(struct place *p, uint64_t published, bool busy)
+{
+    p->now.mono_ms += RETENTION_LOOK_MS;
+    int64_t pause_ms = retention_step(p->retention, published, p->now, busy);
+    assert_true(pause_ms >= 0);
+    return pause_ms;
+}
+
+static uint64_t number(const struct place *p, const char *sql)
+{
+    sqlite3_stmt *statement = NULL;
+    assert_int_equal(sqlite3_prepare_v2(store_db(past_store(p->past)), sql, -1, &statement, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    uint64_t value = (uint64_t)sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return value;
+}
+
+static uint64_t baseline(const struct place *p)
+{
+    return number(p, "SELECT seq FROM baseline");
+}
+
+static void must_balance(const struct place *p)
+{
+    static struct audit_report report;
+    audit(store_db(past_store(p->past)), keyed_siphash, NULL, NULL, &report);
+    if (report.finding_count > 0)
+        fail_msg("%s at seq %llu: %s", report.findings[0].check,
+                 (unsigned long long)report.findings[0].seq, report.findings[0].detail);
+    assert_int_equal(report.baseline, baseline(p));
+    assert_int_equal(report.baseline + report.events, past_events(p->past));
+}
+
+static void must_recover(const struct place *p)
+{
+    char error[512] = "";
+    struct recovery found;
+    const struct engine_options options = {.workers = 2,
+                                           .ports = 1,
+                                           .state_interval_ms = 100,
+                                           .hash = keyed_siphash,
+                                           .last_seq = store_last_seq(past_store(p->past))};
+    assert_true(engine_init(&second, options, (struct journal_store){.self = NULL}));
+    bool ok = recover(store_db(past_store(p->past)), &second, p->now, &found, error, sizeof error);
+    engine_free(&second);
+    if (!ok)
+        fail_msg("%s", error);
+    assert_int_equal(found.baseline, baseline(p));
+    assert_int_equal(found.orders, number(p, "SELECT count(*) FROM order_rows"));
+}
+
+static void every_baseline_balances_and_recovers_while_the_sale_goes_on(void **state)
+{
+    struct place p;
+    uint64_t before = 0, steps = 0;
+    (void)state;
+    open_place(&p, 2000, 1);
+    while (before < EVENTS) {
+        (void)look(&p, past_events(p.past), false);
+        assert_true(baseline(&p) > before);
+        assert_true(baseline(&p) <= before + RETENTION_STEP_EVENTS);
+        before = baseline(&p);
+        must_balance(&p);
+        if (steps++ % 4 == 0)
+            must_recover(&p);
+        if (past_events(p.past) < EVENTS)
+            past_make(p.past, past_events(p.past) + 100);
+    }
+    assert_int_equal(number(&p, "SELECT count(*) FROM event_rows"), 0);
+    assert_int_equal(store_last_seq(past_store(p.past)), past_events(p.past));
+    /* Holds that were open when the last event went: they are all that the baseline lists. */
+    assert_int_equal(number(&p, "SELECT count(*) FROM baseline_orders"),
+                     number(&p, "SELECT count(*) FROM order_rows WHERE state IN (1, 2)"));
+    past_make(p.past, past_events(p.past) + 500);
+    must_balance(&p);
+    must_recover(&p);
+    close_place(&p);
+}
+
+static void what_was_not_handed_to_the_streams_stays(void **state)
+{
+    struct place p;
+    (void)state;
+    open_place(&p, 1500, 1);
+    for (int i = 0; i < 20; i++)
+        (void)look(&p, 700, false);
+    assert_int_equal(baseline(&p), 700);
+    assert_int_equal(number(&p, "SELECT min(seq) FROM event_rows"), 701);
+    must_balance(&p);
+    close_place(&p);
+}
+
+static void what_is_young_enough_stays(void **state)
+{
+    struct place p;
+    (void)state;
+    open_place(&p, EVENTS, 8); /* of the five days since the tenth, two are too old */
+    while (look(&p, EVENTS, false) < RETENTION_LOOK_MS)
+        ;
+    int64_t cutoff_ms = p.now.wall_ms - 8LL * DAY_MS;
+    assert_true((int64_t)number(&p, "SELECT min(created_at_ms) FROM event_rows") >= cutoff_ms);
+    assert_in_range(baseline(&p), EVENTS * 35 / 100, EVENTS * 45 / 100);
+    must_balance(&p);
+    close_place(&p);
+}
+
+static void steps_keep_their_distance_and_a_longer_one_beside_commits(void **state)
+{
+    struct place p;
+    (void)state;
+    open_place(&p, EVENTS, 1);
+    assert_int_equal(look(&p, EVENTS, true), RETENTION_BUSY_MS);
+    uint64_t before = baseline(&p);
+    p.now.mono_ms += RETENTION_IDLE_MS - 1;
+    assert_int_equal(retention_step(p.retention, EVENTS, p.now, false), 1);
+    assert_int_equal(baseline(&p), before);
+    p.now.mono_ms += 1;
+    assert_int_equal(retention_step(p.retention, EVENTS, p.now, true),
+                     RETENTION_BUSY_MS - RETENTION_IDLE_MS);
+    assert_int_equal(baseline(&p), before);
+    assert_int_equal(retention_step(p.retention, EVENTS, p.now, false), RETENTION_IDLE_MS);
+    assert_true(baseline(&p) > before);
+    close_place(&p);
+}
+
+static void purchases_are_synced_again_after_a_step(void **state)
+{
+    struct place p;
+    (void)state;
+    open_place(&p, EVENTS, 1);
+    for (int i = 0; i < 3; i++) {
+        (void)look(&p, EVENTS, false);
+        assert_int_equal(number(&p, "PRAGMA synchronous"), 2); /* FULL */
+    }
+    close_place(&p);
+}
+
+static void an_event_that_does_not_replay_is_kept_with_all_that_follow(void **state)
+{
+    struct place p;
+    (void)state;
+    open_place(&p, EVENTS, 1);
+    (void)look(&p, EVENTS, false);
+    char sql[128];
+    snprintf(sql, sizeof sql, "UPDATE event_rows SET kind = %d WHERE seq = %llu",
+             EVENT_SALE_CREATED, (unsigned long long)baseline(&p) + 20);
+    assert_int_equal(sqlite3_exec(store_db(past_store(p.past)), sql, NULL, NULL, NULL), SQLITE_OK);
+    uint64_t before = baseline(&p), events = number(&p, "SELECT count(*) FROM event_rows");
+    for (int i = 0; i < 3; i++)
+        (void)look(&p, EVENTS, false);
+    assert_int_equal(baseline(&p), before);
+    assert_int_equal(number(&p, "SELECT count(*) FROM event_rows"), events);
+    close_place(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_baseline_balances_and_recovers_while_the_sale_goes_on),
+        cmocka_unit_test(what_was_not_handed_to_the_streams_stays),
+        cmocka_unit_test(what_is_young_enough_stays),
+        cmocka_unit_test(steps_keep_their_distance_and_a_longer_one_beside_commits),
+        cmocka_unit_test(purchases_are_synced_again_after_a_step),
+        cmocka_unit_test(an_event_that_does_not_replay_is_kept_with_all_that_follow),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
