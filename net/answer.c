@@ -2,7 +2,7 @@
  * answer.c: see answer.h.
  *
  * A response is built in two parts, body first, so that Content-Length is known; both end up in one
- * send.
+ * send. Refusals are kept whole for as long as their Date is right: a stampede gets the same one.
  *
  * Thread: the net thread of the connection.
  */
@@ -10,7 +10,11 @@
 
 #include <stdio.h>
 
+#include "engine/check.h"
+
 enum { HEAD_BYTES_MAX = 512, PROBLEM_BYTES_MAX = 1024 };
+
+static const char problem_type[] = "application/problem+json";
 
 struct status_row {
     unsigned status;
@@ -59,10 +63,14 @@ static const char *date_now(struct net *net)
     return net->date;
 }
 
-static void put_head(struct net *net, struct conn *conn, struct text *head, unsigned status,
-                     const char *type, size_t body_bytes)
+static void count_answer(struct net *net, unsigned status)
 {
     counter_add(&net->counters.answers[status / 100 - 1], 1);
+}
+
+static void put_head(struct net *net, const struct conn *conn, struct text *head, unsigned status,
+                     const char *type, size_t body_bytes)
+{
     text_str(head, "HTTP/1.1 ");
     text_number(head, status);
     text_str(head, " ");
@@ -98,6 +106,7 @@ void answer_body(struct net *net, struct conn *conn, unsigned status, const char
 {
     char buffer[HEAD_BYTES_MAX];
     struct text head = text_in(buffer, sizeof buffer);
+    count_answer(net, status);
     put_head(net, conn, &head, status, type, body->len);
     send_whole(net, conn, &head, body->start, body->len);
 }
@@ -107,22 +116,29 @@ void answer_json(struct net *net, struct conn *conn, unsigned status, const stru
     answer_body(net, conn, status, "application/json", body);
 }
 
+static void put_problem(struct text *body, unsigned status, const char *code, const char *detail,
+                        const char *extra)
+{
+    text_str(body, "{\"type\":\"urn:flashd:problem:");
+    text_str(body, code);
+    text_str(body, "\"");
+    text_pair_string(body, "title", reason_of(status), strlen(reason_of(status)));
+    text_pair_number(body, "status", status);
+    text_pair_string(body, "detail", detail, strlen(detail));
+    text_pair_string(body, "code", code, strlen(code));
+    text_str(body, extra != NULL ? extra : "");
+    text_str(body, "}");
+}
+
 static void problem(struct net *net, struct conn *conn, unsigned status, const char *code,
                     const char *detail, const char *extra, const char *allow)
 {
     char body_buffer[PROBLEM_BYTES_MAX], head_buffer[HEAD_BYTES_MAX];
     struct text body = text_in(body_buffer, sizeof body_buffer);
     struct text head = text_in(head_buffer, sizeof head_buffer);
-    text_str(&body, "{\"type\":\"urn:flashd:problem:");
-    text_str(&body, code);
-    text_str(&body, "\"");
-    text_pair_string(&body, "title", reason_of(status), strlen(reason_of(status)));
-    text_pair_number(&body, "status", status);
-    text_pair_string(&body, "detail", detail, strlen(detail));
-    text_pair_string(&body, "code", code, strlen(code));
-    text_str(&body, extra != NULL ? extra : "");
-    text_str(&body, "}");
-    put_head(net, conn, &head, status, "application/problem+json", body.len);
+    put_problem(&body, status, code, detail, extra);
+    count_answer(net, status);
+    put_head(net, conn, &head, status, problem_type, body.len);
     if (allow != NULL) {
         text_str(&head, "Allow: ");
         text_str(&head, allow);
@@ -144,10 +160,37 @@ void answer_wrong_method(struct net *net, struct conn *conn, const char *allow)
     problem(net, conn, 405, "method-not-allowed", detail, NULL, allow);
 }
 
+/* The refusal as every connection that stays open gets it within this second. */
+static const struct refusal *refusal_now(struct net *net, const struct conn *conn, enum outcome outcome)
+{
+    struct refusal *refusal = &net->refusals[outcome];
+    const struct outcome_row *row = outcome_row(outcome);
+    if (refusal->bytes > 0 && refusal->second == net->now.wall_ms / 1000)
+        return refusal;
+    char buffer[PROBLEM_BYTES_MAX];
+    struct text body = text_in(buffer, sizeof buffer);
+    struct text whole = text_in(refusal->text, sizeof refusal->text);
+    put_problem(&body, row->http_status, row->code, row->detail, NULL);
+    put_head(net, conn, &whole, row->http_status, problem_type, body.len);
+    text_str(&whole, "\r\n");
+    text_bytes(&whole, body.start, body.len);
+    MUST(!body.overflow && !whole.overflow, "a refusal longer than its room");
+    refusal->second = net->now.wall_ms / 1000;
+    refusal->bytes = (uint32_t)whole.len;
+    return refusal;
+}
+
 void answer_outcome(struct net *net, struct conn *conn, enum outcome outcome, const char *extra)
 {
     const struct outcome_row *row = outcome_row(outcome);
-    problem(net, conn, row->http_status, row->code, row->detail, extra, NULL);
+    if (extra != NULL || conn->close_after || conn->head_only) {
+        problem(net, conn, row->http_status, row->code, row->detail, extra, NULL);
+        return;
+    }
+    const struct refusal *refusal = refusal_now(net, conn, outcome);
+    count_answer(net, row->http_status);
+    if (conn_write(net, conn, refusal->text, refusal->bytes))
+        conn_answered(net, conn);
 }
 
 bool answer_continue(struct net *net, struct conn *conn)

@@ -40,6 +40,8 @@ enum {
     LINGER_TIMEOUT_MS = 1000, /* after an error: so that the answer is not lost to a reset */
     ACCEPT_RETRY_MS = 100,
     STOP_MS = 3000,
+
+    REFUSAL_BYTES_MAX = 768,
 };
 
 /* Why a connection has a deadline; one list each, in order of expiry since each has one length. */
@@ -103,6 +105,13 @@ struct deadline_list {
     struct conn *oldest, *newest;
 };
 
+/* A whole answer to an outcome that refuses, as it reads within one second. */
+struct refusal {
+    int64_t second; /* of its Date */
+    uint32_t bytes; /* 0: not made yet */
+    char text[REFUSAL_BYTES_MAX];
+};
+
 struct net {
     struct server *server;
     struct engine *engine;
@@ -126,6 +135,7 @@ struct net {
     struct now now;
     int64_t date_second;
     char date[32]; /* IMF-fixdate of date_second */
+    struct refusal refusals[OUTCOME_COUNT];
 };
 
 enum operation { OP_ACCEPT, OP_RECV, OP_SEND, OP_EVENT, OP_CANCEL };
