@@ -19,6 +19,7 @@ import hashlib
 import hmac
 import json
 import os
+import random
 import re
 import resource
 import shutil
@@ -265,6 +266,16 @@ def sign(secret, body):
 
 # -------------------------------------------------------------------------------------------- server
 
+def lasting_port():
+    """A free port that stays a server's own while it is down: none that the kernel gives to others."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as limits:
+        lowest = int(limits.read().split()[0])
+    while True:
+        port = random.randrange(1024, lowest)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 class Ended(Exception):
     """The server ended before it was ready; .status and .stderr say how."""
 
@@ -291,8 +302,8 @@ class Server:
     """One flashd process and, over restarts, its data directory."""
 
     def __init__(self, data, flags=(), env=None, secret=SECRET, descriptors=None, executable=None,
-                 ignored=()):
-        self.data, self.flags, self.secret = data, list(flags), secret
+                 ignored=(), port=0):
+        self.data, self.flags, self.secret, self.asked_port = data, list(flags), secret, port
         self.env = {} if secret is None else {"FLASHD_JWT_SECRET": secret}
         self.env.update(env or {})
         self.descriptors, self.executable, self.ignored = descriptors, executable, ignored
@@ -303,8 +314,8 @@ class Server:
     # --- process
 
     def command(self):
-        return command_prefix() + [self.executable or binary(), "serve", "--listen", "127.0.0.1:0",
-                                   "--data", self.data] + self.flags
+        return command_prefix() + [self.executable or binary(), "serve", "--listen",
+                                   f"127.0.0.1:{self.asked_port}", "--data", self.data] + self.flags
 
     def start(self, within_s=15.0):
         limit = self.descriptors
