@@ -1,13 +1,17 @@
 /*
  * openloop.c: purchases at times set beforehand, whatever the server does: how long does each take?
  *
- *   openloop PORT SALE TAG RATE SECONDS     on 127.0.0.1; 64 connections; every buyer new
+ *   openloop PORT REQUEST RATE SECONDS     on 127.0.0.1; 64 connections
+ *
+ * REQUEST is a file with one purchase, over HTTP or in Redis's protocol; "########" in it becomes the
+ * number of the arrival, so that every buyer is new.
  *
  * Arrivals are random (exponential gaps, fixed seed) at RATE a second. One that finds no free
  * connection waits for one, and its latency counts from the time it was scheduled: a server that
  * stalls cannot slow down its own judge. After SECONDS the rest has 10 more seconds to come.
  *
- * Out: one line of JSON: scheduled, accepted (201), refused (anything else), latencies in us.
+ * Out: one line of JSON: scheduled, accepted (2xx; from Redis: a string), refused (anything else),
+ * latencies in us.
  * Thread: main; non-blocking sockets, one epoll. Fails: exits 1 with a line on stderr.
  */
 #include <arpa/inet.h>
@@ -28,6 +32,8 @@
 
 enum { CONNECTIONS = 64, BUFFER_BYTES = 4096, ARRIVALS_MAX = 20000000, GRACE_S = 10 };
 
+static const char mark[] = "########";
+
 struct connection {
     int fd;
     uint32_t received; /* bytes of the answer so far */
@@ -36,7 +42,10 @@ struct connection {
 };
 
 static struct {
-    const char *sale, *tag;
+    char request[BUFFER_BYTES + 1];
+    char *number; /* in it: where the mark stood */
+    size_t request_bytes;
+    bool is_redis;
     struct connection connections[CONNECTIONS];
     uint32_t idle[CONNECTIONS], idle_count;
     int poll;
@@ -84,6 +93,19 @@ static void plan(double rate, double seconds)
         loop.due_ns[loop.scheduled++] = (uint64_t)(at_s * 1e9);
 }
 
+static void load_request(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        die(path);
+    loop.request_bytes = fread(loop.request, 1, BUFFER_BYTES, file);
+    (void)fclose(file);
+    loop.number = strstr(loop.request, mark);
+    loop.is_redis = loop.request[0] == '*';
+    if (loop.number == NULL)
+        die("the request has no place for a number");
+}
+
 static void connect_all(uint16_t port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -106,17 +128,13 @@ static void connect_all(uint16_t port)
 
 static void buy(struct connection *c, uint32_t arrival)
 {
-    char body[256], request[512];
-    int body_bytes = snprintf(body, sizeof body, "{\"saleId\":\"%s\",\"buyerName\":\"%s-%u\"}",
-                              loop.sale, loop.tag, arrival);
-    int bytes = snprintf(request, sizeof request,
-                         "POST /buy HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-                         "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-                         body_bytes, body);
+    char number[sizeof mark];
+    snprintf(number, sizeof number, "%08u", arrival);
+    memcpy(loop.number, number, sizeof mark - 1);
     c->due_ns = loop.due_ns[arrival];
     c->received = 0;
     /* It fits an empty socket buffer whole. */
-    if (bytes >= (int)sizeof request || write(c->fd, request, (size_t)bytes) != bytes)
+    if (write(c->fd, loop.request, loop.request_bytes) != (ssize_t)loop.request_bytes)
         die("sending");
 }
 
@@ -130,8 +148,7 @@ static void send_due(void)
     }
 }
 
-/* Whether the answer is whole. */
-static bool is_whole(const struct connection *c)
+static bool is_whole_http(const struct connection *c)
 {
     const char *end = strstr(c->answer, "\r\n\r\n");
     const char *length = strcasestr(c->answer, "\r\ncontent-length:");
@@ -141,6 +158,15 @@ static bool is_whole(const struct connection *c)
         die("an answer without Content-Length");
     unsigned long body = strtoul(length + strlen("\r\ncontent-length:"), NULL, 10);
     return c->received >= (size_t)(end + 4 - c->answer) + body;
+}
+
+/* A string after its length, or one line. */
+static bool is_whole_redis(const struct connection *c)
+{
+    const char *end = strstr(c->answer, "\r\n");
+    if (end == NULL || c->answer[0] != '$')
+        return end != NULL;
+    return c->received >= (size_t)(end + 4 - c->answer) + strtoul(c->answer + 1, NULL, 10);
 }
 
 static void receive(uint32_t index)
@@ -153,10 +179,11 @@ static void receive(uint32_t index)
         die("receiving");
     c->received += (uint32_t)n;
     c->answer[c->received] = '\0';
-    if (!is_whole(c))
+    if (!(loop.is_redis ? is_whole_redis(c) : is_whole_http(c)))
         return;
     loop.took_us[loop.answered++] = (uint32_t)((now_ns() - c->due_ns) / 1000);
-    loop.accepted += strncmp(c->answer, "HTTP/1.1 201 ", 13) == 0;
+    loop.accepted +=
+        loop.is_redis ? c->answer[0] == '$' : strncmp(c->answer, "HTTP/1.1 2", 10) == 0;
     loop.idle[loop.idle_count++] = index;
 }
 
@@ -199,15 +226,14 @@ static uint32_t percentile(double percent)
 
 int main(int argc, char **argv)
 {
-    if (argc != 6) {
-        fprintf(stderr, "usage: openloop PORT SALE TAG RATE SECONDS\n");
+    if (argc != 5) {
+        fprintf(stderr, "usage: openloop PORT REQUEST RATE SECONDS\n");
         return EXIT_FAILURE;
     }
-    loop.sale = argv[2];
-    loop.tag = argv[3];
-    double seconds = strtod(argv[5], NULL);
+    double seconds = strtod(argv[4], NULL);
     (void)prctl(PR_SET_TIMERSLACK, 1UL); /* wake at the arrival, not 50 us after */
-    plan(strtod(argv[4], NULL), seconds);
+    plan(strtod(argv[3], NULL), seconds);
+    load_request(argv[2]);
     connect_all((uint16_t)strtoul(argv[1], NULL, 10));
     run((uint64_t)((seconds + GRACE_S) * 1e9));
     if (loop.answered == 0)

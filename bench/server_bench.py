@@ -12,117 +12,34 @@ on a real disk). The server is build/flashd, or $FLASHD. Loopback only; needs wr
 (or $OPENLOOP). CPU time is user + system time of the server from /proc. What is compared runs in turns; a ratio
 is the median of its rounds.
 """
-import argparse, json, os, pathlib, re, shutil, signal, statistics, subprocess, sys, tempfile, threading, time
-import urllib.request
+import argparse, os, re, shutil, signal, statistics, sys, tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-FLASHD = os.environ.get("FLASHD", str(ROOT / "build/flashd"))
-OPENLOOP = os.environ.get("OPENLOOP", str(ROOT / "build/bench/openloop"))
-LUA = str(ROOT / "bench/purchases.lua")
-SECRET = "bench-secret-bench-secret-bench-secret"
-TICK = os.sysconf("SC_CLK_TCK")
-READY_S, STEP_S = 120, 60  # bounds of every wait
+import measure
 
 
-class Server:
-    """A flashd on a free port; .ready_s is the time from exec to its ready line."""
+class Server(measure.Flashd):
+    """A flashd whose folder outlives a kill."""
 
     def __init__(self, folder):
         self.folder = folder
-        self.env = dict(os.environ, FLASHD_JWT_SECRET=SECRET)
-        started = time.monotonic()
-        self.process = subprocess.Popen([FLASHD, "serve", "--listen", "127.0.0.1:0", "--data", folder],
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.env)
-        self.lines = []
-        reader = threading.Thread(target=self._drain, daemon=True)
-        reader.start()
-        guard = threading.Timer(READY_S, self.process.kill)
-        guard.start()
-        ready = self.process.stdout.readline()
-        self.ready_s = time.monotonic() - started
-        guard.cancel()
-        if "listening on" not in ready:
-            sys.exit("flashd does not start: " + "".join(self.lines[-3:]))
-        self.url = ready.split()[-1]
-        self.token = subprocess.run([FLASHD, "token", "--sub", "bench"], env=self.env, text=True,
-                                    capture_output=True, check=True, timeout=STEP_S).stdout.strip()
-
-    def _drain(self):
-        for line in self.process.stderr:
-            self.lines.append(line)
-
-    def line(self, word):
-        return next((line.strip() for line in self.lines if word in line), "")
-
-    def http(self, method, path, body=None):
-        headers = {"Content-Type": "application/json", "Authorization": "Bearer " + self.token}
-        request = urllib.request.Request(self.url + path, json.dumps(body).encode() if body else None, headers,
-                                         method=method)
-        with urllib.request.urlopen(request, timeout=STEP_S) as reply:
-            return json.loads(reply.read())
-
-    def open_sales(self, count):
-        """Opens sales that nobody sells out; a file with their ids."""
-        now = int(time.time() * 1000)
-        ids = [self.http("POST", "/api/v1/sales", {"name": f"bench {n}", "productQty": 900000000, "holdMs": 86400000,
-                                                   "startsAt": now - 1000, "endsAt": now + 86400000})["id"]
-               for n in range(count)]
-        while self.http("GET", f"/sales/{ids[-1]}")["state"] != "ACTIVE":
-            time.sleep(0.02)
-        path = pathlib.Path(self.folder) / "sales.txt"
-        path.write_text("".join(sale + "\n" for sale in ids))
-        return path
-
-    def wrk(self, sales, seconds):
-        """Buys at full speed; every purchase must be accepted. The figures of this run."""
-        Server.runs += 1
-        before = self.cpu_s()
-        command = ["wrk", "-t1", "-c64", f"-d{seconds}s", "--timeout", "30s", "-s", LUA, self.url, "--",
-                   f"r{Server.runs}", str(sales)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + STEP_S)
-        used = self.cpu_s() - before
-        result = json.loads(done.stdout.split("RESULT ", 1)[1])
-        if result["not_2xx"] or result["socket_errors"]:
-            sys.exit(f"not every purchase was accepted: {result}")
-        result["cpu_us"] = used / result["requests"] * 1e6
-        result["rate"] = result["requests"] / result["seconds"]
-        return result
+        super().__init__(folder)
 
     def buy(self, sale, count):
         for n in range(count):
-            self.http("POST", "/buy", {"saleId": sale, "buyerName": f"one-{n}"})
+            measure.http("POST", self.url + "/buy", {"saleId": sale, "buyerName": f"one-{n}"})
 
-    def fill(self, sales, orders):
+    def fill(self, sale, orders):
         """Buys until at least that many orders are there; how many."""
-        sale = sales.read_text().split()[0]
-        while (held := self.http("GET", f"/sales/{sale}")["held"]) < orders:
-            rate = self.wrk(sales, 1)["rate"]
+        while (held := self.orders(sale)) < orders:
+            rate = self.saturate([sale], 1)["rate"]
             left = orders - held - rate
             if left > rate:
-                self.wrk(sales, min(int(left / rate), 5))
+                self.saturate([sale], min(int(left / rate), 5))
         return held
 
-    def cpu_s(self):
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICK
-
-    def rss_bytes(self):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) * 1024
-
     def kill(self):
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(STEP_S)
-
-    def stop(self):
-        self.process.terminate()
-        try:
-            self.process.wait(STEP_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-
-Server.runs = 0
+        self.processes[0].send_signal(signal.SIGKILL)
+        self.processes.pop().wait(measure.STEP_S)
 
 
 class Bench:
@@ -136,14 +53,14 @@ class Bench:
         """The server with a million orders; filled once."""
         if self.filled is None:
             self.filled = self.fresh("full")
-            self.sales = self.filled.open_sales(1)
-            self.empty_rss = self.filled.rss_bytes()
-            self.orders = self.filled.fill(self.sales, self.args.orders)
+            self.sale = self.filled.sale()
+            self.empty_rss = self.filled.memory_bytes("Rss")
+            self.orders = self.filled.fill(self.sale, self.args.orders)
             print(f"filled: {self.orders} orders in one sale, over HTTP", flush=True)
         return self.filled
 
     def memory(self):
-        rss = self.full().rss_bytes()
+        rss = self.full().memory_bytes("Rss")
         print(f"memory: RSS {rss} bytes at {self.orders} orders, {self.empty_rss} with none: "
               f"{(rss - self.empty_rss) / self.orders:.1f} bytes an order on top of the empty server, "
               f"{rss / self.orders:.1f} all in all", flush=True)
@@ -160,21 +77,15 @@ class Bench:
             print(f"recovery {n + 1}: ready {times[-1]:.2f} s after exec; {line}", flush=True)
         print(f"recovery of {self.orders} orders after SIGKILL: median {statistics.median(times):.2f} s from exec to"
               f" ready (min {min(times):.2f}, max {max(times):.2f}); logged {statistics.median(logged):.0f} ms;"
-              f" RSS then {self.filled.rss_bytes() / self.orders:.1f} bytes an order", flush=True)
+              f" RSS then {self.filled.memory_bytes('Rss') / self.orders:.1f} bytes an order", flush=True)
 
     def latency(self):
         server = self.full()
-        rates = [server.wrk(self.sales, 3)["rate"] for _ in range(3)]
-        half = int(statistics.median(rates) / 2)
-        sale, port = self.sales.read_text().split()[0], server.url.rsplit(":", 1)[1]
-        rows = []
+        rates = [server.saturate([self.sale], 3)["rate"] for _ in range(3)]
+        half, rows = int(statistics.median(rates) / 2), []
         for n in range(self.args.rounds):
-            sync = time_syncs(self.folder)
-            run = subprocess.run([OPENLOOP, port, sale, f"o{n}", str(half), "4"], capture_output=True, text=True,
-                                 check=True, timeout=STEP_S)
-            row = json.loads(run.stdout)
-            if row["refused"] or row["accepted"] < row["scheduled"]:
-                sys.exit(f"not every purchase was accepted: {row}")
+            sync = measure.time_syncs(self.folder)
+            row = server.at_rate(self.sale, half, 4)
             rows.append((row, sync))
             print(f"latency {n + 1}: {half}/s scheduled: p50 {row['p50_us'] / 1e3:.2f} ms,"
                   f" p99 {row['p99_us'] / 1e3:.2f} ms, max {row['max_us'] / 1e3:.2f} ms;"
@@ -209,7 +120,7 @@ class Bench:
         return self.once("few", 1, 1000)
 
     def many_orders(self):
-        return self.full().wrk(self.sales, 3)["cpu_us"]
+        return self.full().saturate([self.sale], 3)["cpu_us"]
 
     def some_sales(self, count):
         return self.once(f"sales-{count}", count, 0)
@@ -217,9 +128,9 @@ class Bench:
     def once(self, name, sales, orders):
         server = self.fresh(name)
         try:
-            path = server.open_sales(sales)
-            server.buy(path.read_text().split()[0], orders)
-            return server.wrk(path, 3)["cpu_us"]
+            ids = server.sales(sales)
+            server.buy(ids[0], orders)
+            return server.saturate(ids, 3)["cpu_us"]
         finally:
             server.stop()
             shutil.rmtree(server.folder)
@@ -227,23 +138,6 @@ class Bench:
     def close(self):
         if self.filled:
             self.filled.kill()
-
-
-def time_syncs(folder, count=300):
-    """p50 and p99, in ms, of writing 4 KiB and fdatasync, in turn over a file of 8 MiB in that directory."""
-    path = os.path.join(folder, "sync")
-    times, block = [], os.urandom(4096)
-    with open(path, "wb", buffering=0) as file:
-        file.write(bytes(8 << 20))
-        os.fsync(file.fileno())
-        for n in range(count):
-            at = time.perf_counter()
-            os.pwrite(file.fileno(), block, n * 4096)
-            os.fdatasync(file.fileno())
-            times.append((time.perf_counter() - at) * 1e3)
-    os.unlink(path)
-    times.sort()
-    return times[count // 2], times[count * 99 // 100]
 
 
 def main():

@@ -14,21 +14,15 @@ purchases and commits are in it. A delay begins when the purchase's answer arriv
 is just before it), and may be negative: the frame can overtake the answer.
 Needs: build/flashd, build/bench/, wrk, nginx-light, libnginx-mod-nchan (Debian's packages).
 """
-import argparse, contextlib, importlib.util, json, os, pathlib, resource, select, shutil, statistics, subprocess
-import sys, tempfile, time, urllib.request
+import argparse, contextlib, json, os, pathlib, resource, select, shutil, socket, statistics, subprocess, sys, tempfile
+import time, urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import measure  # noqa: E402
+
+AUDIENCE = measure.ROOT / "build/bench/audience"
 NCHAN_MODULE = "/usr/lib/nginx/modules/ngx_nchan_module.so"
 DEADLINE_S = 120
-
-spec = importlib.util.spec_from_file_location("http_compare", ROOT / "bench/http/compare.py")
-http_compare = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(http_compare)
-
-
-def process_cpu(pid):
-    """User and system time of one process, all its threads, to the nanosecond."""
-    return time.clock_gettime(~pid << 3 | 2)
 
 
 def request(method, target, headers=(), body=""):
@@ -38,73 +32,37 @@ def request(method, target, headers=(), body=""):
     return "\r\n".join(lines) + "\r\n\r\n" + body
 
 
-class Flashd(http_compare.Flashd):
-    name = "flashd"
-
+class Flashd(measure.Flashd):
     def __init__(self, folder):
         super().__init__(f"{folder}/data", ["--max-streams", "20000", "--max-streams-per-address", "20000"])
-        self.port = int(self.url.rsplit(":", 1)[1])
-        self.selling = self.sale(900000000)
-        self.tags = 0
+        self.selling = self.sale()
 
     def subscribe(self):
         return request("GET", "/api/v1/events/stream", ["Accept: text/event-stream",
                                                         "Authorization: Bearer " + self.token])
 
     def shot(self):
-        return request("POST", "/buy", ["Content-Type: application/json"],
-                       json.dumps({"saleId": self.selling, "buyerName": self.tag() + "-########"}))
-
-    def tag(self):
-        self.tags += 1
-        return f"t{self.tags}"
-
-    def cpu(self):
-        return process_cpu(self.pid)
-
-    def status(self, field):
-        lines = pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith(field + ":")).split()[1])
+        return self.buy_request(self.selling)
 
     def prepare_burst(self, events):
         """A sale whose only unit is held, and about so many orders that wait for it. Its end is the burst."""
         self.ending, per_s = self.sale(1), 4000
-        made = json.loads(subprocess.run(
-            [ROOT / "build/bench/openloop", str(self.port), self.ending, self.tag(), str(per_s), str(events / per_s)],
-            capture_output=True, text=True, check=True).stdout)
-        return made["scheduled"] - 1
+        return self.at_rate(self.ending, per_s, events / per_s)["scheduled"] - 1
 
     def burst(self, _):
-        http_compare.http("POST", f"{self.url}/api/v1/sales/{self.ending}/end", {}, self.token)
+        measure.http("POST", f"{self.url}/api/v1/sales/{self.ending}/end", {}, self.token)
 
 
-class Nchan:
+class Nchan(measure.Nginx):
     name = "nchan"
 
-    def __init__(self, folder, port=18481):
-        self.port, self.url = port, f"http://127.0.0.1:{port}"
+    def __init__(self, folder):
         self.message = "m" * 230
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        conf = pathlib.Path(folder) / "nginx.conf"
-        conf.write_text(f"""
-load_module {NCHAN_MODULE}; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1;
-worker_rlimit_nofile {files}; events {{ worker_connections {files - 100}; }}
-http {{ access_log off; keepalive_requests 1000000000; client_body_temp_path {folder}; proxy_temp_path {folder};
-  fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
-  server {{ listen 127.0.0.1:{port};
-    location = /sub {{ nchan_subscriber eventsource; nchan_channel_id x; nchan_subscriber_first_message newest; }}
-    location = /pub {{ nchan_publisher; nchan_channel_id x; }} }} }}
-""")
-        self.process = subprocess.Popen(["nginx", "-c", str(conf), "-p", folder], stderr=subprocess.DEVNULL)
-        for _ in range(100):
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(urllib.request.Request(self.url + "/pub", b"first"), timeout=1).close()
-                break
-            time.sleep(0.05)
-        else:
-            sys.exit("nginx with nchan does not start")
-        self.pids = [self.process.pid, *map(int, pathlib.Path(
-            f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split())]
+        super().__init__(folder, """
+    location = /sub { nchan_subscriber eventsource; nchan_channel_id x; nchan_subscriber_first_message newest; }
+    location = /pub { nchan_publisher; nchan_channel_id x; }
+""", f"load_module {NCHAN_MODULE};", resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        urllib.request.urlopen(urllib.request.Request(self.url + "/pub", b"first"), timeout=10).close()
 
     def subscribe(self):
         return request("GET", "/sub", ["Accept: text/event-stream"])
@@ -112,15 +70,11 @@ http {{ access_log off; keepalive_requests 1000000000; client_body_temp_path {fo
     def shot(self):
         return request("POST", "/pub", ["X-EventSource-Event: order.reserved"], self.message)
 
-    def cpu(self):
-        return sum(map(process_cpu, self.pids))
-
     def prepare_burst(self, events):
         return events
 
     def burst(self, events):
         """One publisher, as fast as it is answered, 20 requests at a time on one connection."""
-        import socket
         one = self.shot().encode()
         with socket.create_connection(("127.0.0.1", self.port), 10) as publisher:
             for _ in range(events // 20):
@@ -129,10 +83,6 @@ http {{ access_log off; keepalive_requests 1000000000; client_body_temp_path {fo
                 while answered.count(b"HTTP/1.1 20") < 20:
                     answered += publisher.recv(1 << 16)
 
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(10)
-
 
 class Audience:
     """Streams of one server, held by the C client; ends with the block."""
@@ -140,9 +90,9 @@ class Audience:
     def __init__(self, server, streams, folder, mute=False):
         paths = [pathlib.Path(folder) / name for name in ("subscribe", "shot")]
         for path, text in zip(paths, (server.subscribe(), server.shot())):
-            path.write_text(text)
+            path.write_text(text, newline="")
         self.process = subprocess.Popen(
-            [ROOT / "build/bench/audience", str(server.port), str(streams), *map(str, paths), *["--mute"] * mute],
+            [AUDIENCE, str(server.port), str(streams), *map(str, paths), *["--mute"] * mute],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.answer()
 
@@ -170,10 +120,10 @@ def one_by_one(server, streams, events, folder):
     with Audience(server, streams, folder) as audience:
         audience.order("shots", 20)  # warm-up
         audience.answer()
-        before = server.cpu()
+        before = server.cpu_s()
         audience.order("shots", events)
         got = audience.answer()
-        used = server.cpu() - before
+        used = server.cpu_s() - before
     if got["frames"] != streams * events:
         sys.exit(f"{server.name}: {got['frames']} frames instead of {streams * events}")
     return dict(got, us=used / got["frames"] * 1e6)
@@ -182,21 +132,21 @@ def one_by_one(server, streams, events, folder):
 def at_once(server, streams, events, folder):
     events = server.prepare_burst(events)
     with Audience(server, streams, folder) as audience:
-        before = server.cpu()
+        before = server.cpu_s()
         audience.order("wait", streams * events)
         server.burst(events)
         got = audience.answer()
-        used = server.cpu() - before
+        used = server.cpu_s() - before
     if got["frames"] < streams * events:
         sys.exit(f"{server.name}: {got['frames']} frames instead of {streams * events}")
     return dict(got, us=used / got["frames"] * 1e6)
 
 
-def in_turns(measure, servers, rounds, *args):
+def in_turns(part, servers, rounds, *args):
     """Rounds of (flashd, nchan), after one to warm up."""
     rows = []
     for n in range(rounds + 1):
-        row = [measure(server, *args) for server in servers]
+        row = [part(server, *args) for server in servers]
         if n > 0:
             rows.append(row)
             print(f"  round {n}: flashd {row[0]['us']:.3f} us, nchan {row[1]['us']:.3f} us, ratio"
@@ -235,23 +185,28 @@ def burst(args, folder, one=None):
           f" {median(rows, 0, 'us') / one:.3f}; target 0.1")
 
 
+def memory_of(server, streams, folder):
+    """Bytes of RSS for each of so many streams: idle, and after 20 events to all; and the RSS of the three moments."""
+    with Audience(server, 1, folder) as audience:  # whatever comes with the first stream
+        audience.order("shots", 20)
+        audience.answer()
+    rss = [server.memory_bytes("Rss")]
+    with Audience(server, streams, folder) as audience:
+        time.sleep(1)
+        rss.append(server.memory_bytes("Rss"))
+        audience.order("shots", 20)
+        audience.answer()
+        time.sleep(1)
+        rss.append(server.memory_bytes("Rss"))
+    return (rss[1] - rss[0]) / streams, (rss[2] - rss[0]) / streams, rss
+
+
 def memory(args, folder, streams=8000):
     flashd = Flashd(folder)
     try:
-        with Audience(flashd, 1, folder) as audience:  # whatever comes with the first stream
-            audience.order("shots", 20)
-            audience.answer()
-        before = flashd.status("VmRSS")
-        with Audience(flashd, streams, folder) as audience:
-            time.sleep(1)
-            idle = flashd.status("VmRSS")
-            audience.order("shots", 20)
-            audience.answer()
-            time.sleep(1)
-            used = flashd.status("VmRSS")
-        print(f"memory: {streams} idle streams: {(idle - before) * 1024 / streams:.0f} bytes of RSS each,"
-              f" {(used - before) * 1024 / streams:.0f} after 20 events to all; target 1024"
-              f" (RSS {before} -> {idle} -> {used} KiB)")
+        idle, used, rss = memory_of(flashd, streams, folder)
+        print(f"memory: {streams} idle streams: {idle:.0f} bytes of RSS each, {used:.0f} after 20 events to all;"
+              f" target 1024 (RSS {' -> '.join(str(at // 1024) for at in rss)} KiB)")
     finally:
         flashd.stop()
 
@@ -260,12 +215,10 @@ def mute(args, folder):
     flashd, ratios = Flashd(folder), []
     try:
         for n in range(args.rounds + 1):
-            plain = http_compare.load(flashd, flashd.tag(), flashd.selling, args.seconds)
+            plain = flashd.saturate([flashd.selling], args.seconds)
             with Audience(flashd, 1000, folder, mute=True):
-                heard = http_compare.load(flashd, flashd.tag(), flashd.selling, args.seconds)
-            rates = [row["requests"] / row["seconds"] for row in (plain, heard)]
-            if plain["not_2xx"] or heard["not_2xx"]:
-                sys.exit("not every purchase was accepted")
+                heard = flashd.saturate([flashd.selling], args.seconds)
+            rates = [row["rate"] for row in (plain, heard)]
             if n > 0:
                 ratios.append(rates[1] / rates[0])
                 print(f"  round {n}: {rates[0]:.0f}/s without, {rates[1]:.0f}/s with, ratio {ratios[-1]:.3f};"
