@@ -7,10 +7,11 @@ HTTP by buyers that nobody has seen before, 64 connections, keep-alive, no pipel
   saturate()   wrk, closed loop: as fast as it answers
   at_rate()    bench/openloop, open loop: at times set beforehand; latency counts from those
 
-Both end the program when an answer was not the expected one. Every wait is bounded.
+Both end the program when an answer was not the expected one. Every wait is bounded, and what was started is stopped
+when the program ends.
 """
-import itertools, json, os, pathlib, re, socket, statistics, subprocess, sys, tempfile, threading
-import time, urllib.error, urllib.request
+import atexit, itertools, json, os, pathlib, re, socket, statistics, subprocess, sys, tempfile
+import threading, time, urllib.error, urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FLASHD = os.environ.get("FLASHD", str(ROOT / "build/flashd"))
@@ -52,6 +53,7 @@ class Server:
 
     def __init__(self):
         self.processes = []
+        atexit.register(self.stop)
 
     def spawn(self, command, **options):
         process = subprocess.Popen(command, text=True, **options)
@@ -66,7 +68,6 @@ class Server:
         ready = first_line(process)
         self.ready_s = time.monotonic() - began
         if "listening on" not in ready:
-            self.stop()
             sys.exit(f"{self.name} does not start: {pathlib.Path(log).read_text()[-600:]}")
         self.url = ready.split()[-1]
 
@@ -80,7 +81,6 @@ class Server:
                 return answer.close()
             except OSError:
                 time.sleep(0.05)
-        self.stop()
         sys.exit(f"{self.name} does not start")
 
     @property
@@ -107,6 +107,8 @@ class Server:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            if process.stdout:
+                process.stdout.close()
         self.processes = []
 
     # --- load

@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+"""
+run.py: the benchmarks measure what they say: bench/measure.py, bench/openloop and bench/peers/ put to the test.
+
+    run.py [--tally FILE] [unittest's arguments]
+
+Some seconds. The peers themselves are tested where ./run bench peers has installed them, else skipped by name;
+the pure parts and everything about flashd always.
+"""
+import argparse
+import contextlib
+import io
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "bench/peers"), str(ROOT / "bench/streams"), str(ROOT / "bench")]
+sys.dont_write_bytecode = True
+import compare  # noqa: E402
+import measure  # noqa: E402
+import report  # noqa: E402
+
+HAVE_REDIS = shutil.which("redis-cli") and shutil.which("redis-check-rdb")
+HAVE_SHOPS = HAVE_REDIS and shutil.which("node") and (ROOT / "bench/peers/node_modules/fastify").is_dir()
+
+
+def row(name, cpu_us, rate=1000.0, **fields):
+    """A row of the table of purchases; a list of CPU times makes a round of each."""
+    turn = {"rate": rate, "half_cpu_us": 10.0, "p50_us": 400.0, "p99_us": 900.0}
+    return {"name": name, "durable": "all", "empty_bytes": 8e6, "order_bytes": 300.0,
+            "rounds": [dict(turn, cpu_us=one) for one in cpu_us], **fields}
+
+
+def result(**machine):
+    stream = {"name": "flashd", "durable": "all", "stream_bytes": 900,
+              "rounds": [{"cpu_us": 2.0, "rate": 5e5, "p50_us": 300.0, "p99_us": 800.0}]}
+    return {"rounds": 1, "seconds": 1, "others_share": 0.25, "purchases": [row("flashd", [5.0]), row("other", [9.0])],
+            "streams": [stream, dict(stream, name="nchan")],
+            "machine": {"at": "today", "cpu": "abacus", "cores": 2, "memory_gib": 4, "system": "Debian", "kernel": "6",
+                        "file_system": "ext4", "sync_p50_ms": 0.1, "sync_p99_ms": 0.2, "versions": {"flashd": "1"},
+                        **machine}}
+
+
+class Figures(unittest.TestCase):
+    def test_cell_is_median_and_range(self):
+        self.assertEqual(report.cell([3.0, 1.0, 2.0, 10.0, 2.5], 1, 1), "2.5 (1.0–10.0)")
+        self.assertEqual(report.cell([1234567.0], 1, 0), "1,234,567")
+        self.assertEqual(report.cell([], 1, 0), "–")
+
+    def test_table_leaves_out_what_a_server_has_not(self):
+        lines = report.table([row("nginx", [1.0], order_bytes=None)], report.PURCHASES)
+        self.assertEqual(lines[1][0], "nginx")
+        self.assertEqual(lines[1][lines[0].index("bytes an order")], "–")
+        self.assertEqual({len(line) for line in lines}, {len(report.PURCHASES) + 2})
+
+    def test_ahead_names_what_a_peer_does_better_and_nothing_else(self):
+        said = report.ahead([row("flashd", [5.0]), row("cheap", [4.0]), row("fast", [6.0], rate=2000.0),
+                             row("worse", [6.0], rate=900.0)], report.PURCHASES)
+        self.assertEqual(said, "Ahead of flashd: cheap in CPU time a purchase; fast in throughput."
+                               " Ahead in nothing of this: worse.")
+
+    def test_ahead_admits_ranges_that_overlap(self):
+        said = report.ahead([row("flashd", [5.0, 6.0, 7.0]), row("cheap", [4.0, 5.5, 8.0])], report.PURCHASES)
+        self.assertEqual(said, "Ahead of flashd: cheap in CPU time a purchase (the ranges overlap).")
+
+    def test_section_takes_its_place_in_the_readme_again_and_again(self):
+        readme = f"before\n{report.BEGIN}\nstale\n{report.END}\nafter\n"
+        once = report.with_section(readme, report.section(result()))
+        self.assertTrue(once.startswith("before\n") and once.endswith("\nafter\n") and "stale" not in once)
+        self.assertEqual(report.with_section(once, report.section(result())), once)
+        for bad in ("nothing", readme + readme, f"{report.END} {report.BEGIN}"):
+            with self.assertRaises(ValueError):
+                report.with_section(bad, "new")
+
+    def test_the_readme_has_a_place_for_the_section(self):
+        report.with_section((ROOT / "README.md").read_text(encoding="utf-8"), "new")
+
+    def test_a_file_system_in_memory_and_a_busy_machine_are_told(self):
+        self.assertIn("say nothing of durability", report.terminal(result(file_system="tmpfs")))
+        self.assertNotIn("say nothing of durability", report.terminal(result()))
+        self.assertIn("Other programs took 25% of the machine's CPU time",
+                      " ".join(report.section(result()).split()))
+
+    def test_memory_an_order_needs_enough_orders(self):
+        self.assertEqual(compare.order_bytes(1000, 5e6, 201000, 65e6), 300)
+        self.assertIsNone(compare.order_bytes(1000, 5e6, 2000, 65e6))
+        self.assertIsNone(compare.order_bytes(None, 5e6, None, 5e6))
+
+    def test_each_round_begins_with_the_next_server(self):
+        self.assertEqual(["".join(compare.rotated(list("abc"), n)) for n in range(4)], ["abc", "bca", "cab", "abc"])
+
+
+BURNER = """
+import os, sys, time
+held = bytearray(os.urandom(1 << 20) * 60)  # 60 MiB, then shared with the child
+child = os.fork()
+while time.process_time() < 0.3: pass
+if child: print("listening on burner", flush=True)
+time.sleep(60)
+"""
+
+
+class Processes(unittest.TestCase):
+    def test_cost_is_that_of_all_processes(self):
+        server = measure.Server()
+        server.spawn_until_ready([sys.executable, "-c", BURNER], "/dev/null")
+        self.addCleanup(server.stop)
+        end = time.monotonic() + 20
+        while server.cpu_s() < 0.6 and time.monotonic() < end:
+            time.sleep(0.02)
+        self.assertEqual(len(server.pids()), 2)
+        self.assertGreater(server.cpu_s(), 0.59)
+        self.assertLess(server.cpu_s(), 1.0)
+        pss, rss = server.memory_bytes(), server.memory_bytes("Rss")
+        self.assertTrue(60 << 20 < pss < 100 << 20, pss)
+        self.assertGreater(rss, pss + (50 << 20))
+
+    def test_stop_leaves_no_process(self):
+        server = measure.Server()
+        server.spawn_until_ready([sys.executable, "-c", "print('listening on x', flush=True); input()"], "/dev/null",
+                                 stdin=subprocess.PIPE)
+        process = server.processes[0]
+        server.stop()
+        self.assertIsNotNone(process.poll())
+        process.stdin.close()
+
+
+class Shops(unittest.TestCase):
+    """One server for all tests of a class; .start() says which."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.mkdtemp(prefix="flashd-bench-test-")
+        cls.shop = cls.start()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.shop.stop()
+        shutil.rmtree(cls.folder)
+
+
+class Flashd(Shops):
+    @classmethod
+    def start(cls):
+        return compare.Flashd(cls.folder + "/data")
+
+    def test_does_the_job(self):
+        self.assertEqual(compare.check_job(self.shop), [])
+
+    def test_another_job_is_noticed(self):
+        """With a unit too many, bob holds one where he should wait."""
+        class Other:
+            url, orders = self.shop.url, staticmethod(self.shop.orders)
+
+            @staticmethod
+            def sale(units):
+                return self.shop.sale(units + 1)
+        wrong = compare.check_job(Other)
+        self.assertEqual([order for order in wrong if "'bob'" in order and "201" in order], wrong[:1])
+
+    def test_purchases_at_a_rate_are_what_the_server_counts(self):
+        sale = self.shop.sale()
+        row_ = self.shop.at_rate(sale, 500, 1)
+        self.assertEqual(self.shop.orders(sale), row_["accepted"])
+        self.assertTrue(400 < row_["scheduled"] < 600 and 0 < row_["p50_us"] <= row_["p99_us"], row_)
+        self.assertGreater(row_["cpu_us"], 0)
+
+    def test_a_refused_purchase_ends_the_measurement(self):
+        sale = self.shop.sale(1)
+        bought = measure.http("POST", self.shop.url + "/buy", {"saleId": sale, "buyerName": "the-one"})
+        measure.http("POST", self.shop.url + "/pay", {"transactionId": bought["transactionId"]})
+        with self.assertRaises(SystemExit) as ended:
+            self.shop.at_rate(sale, 100, 1)
+        self.assertIn("not every purchase was accepted", str(ended.exception))
+
+
+@unittest.skipUnless(HAVE_REDIS, "redis-tools is not installed")
+class Redis(Shops):
+    @classmethod
+    def start(cls):
+        return compare.Redis(cls.folder, "alone")
+
+    def test_both_loads_store_every_purchase(self):
+        sale = self.shop.sale()
+        at_rate = self.shop.at_rate(sale, 500, 1)
+        self.assertEqual(self.shop.orders(sale), at_rate["accepted"])
+        ids = self.shop.ask("HVALS", f"buyers:{sale}").split()
+        self.assertEqual(int(self.shop.ask("EXISTS", *(f"order:{one}" for one in ids))), len(ids))
+        full = self.shop.saturate([sale], 1)
+        self.assertEqual(self.shop.orders(sale), at_rate["accepted"] + full["requests"])
+
+    def test_an_answered_purchase_is_in_the_file_that_is_synced(self):
+        sale = self.shop.sale()
+        self.shop.ask(*self.shop.command(sale, "ada-lovelace"))
+        files = pathlib.Path(self.folder).glob("alone/appendonlydir/*.incr.aof")
+        self.assertIn(b"ada-lovelace", b"".join(file.read_bytes() for file in files))
+        self.assertIn("always", self.shop.ask("CONFIG", "GET", "appendfsync"))
+
+
+@unittest.skipUnless(HAVE_SHOPS, "./run bench peers has not installed the shops")
+class Node(unittest.TestCase):
+    def test_each_shop_does_the_job(self):
+        for program, processes in (("fastify", 1), ("fastify", 2), ("nest", 1)):
+            with self.subTest(program=program, processes=processes), tempfile.TemporaryDirectory() as folder:
+                shop = compare.NodeShop(folder, program, processes)
+                try:
+                    self.assertEqual(compare.check_job(shop), [])
+                    self.assertEqual(len(shop.pids()), 2 if processes == 1 else processes + 2)
+                finally:
+                    shop.stop()
+
+
+def main():
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--tally")
+    args, rest = parser.parse_known_args()
+    out = io.StringIO()
+    with contextlib.redirect_stderr(out):
+        done = unittest.main(argv=[sys.argv[0], "-v", *rest], exit=False).result
+    print(out.getvalue().rstrip())
+    failed = len(done.failures) + len(done.errors)
+    passed = done.testsRun - failed - len(done.skipped)
+    if args.tally:
+        with open(args.tally, "a", encoding="ascii") as tally:
+            tally.write(f"{max(passed, 0)} {failed}\n")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
