@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """
-run.py: the benchmarks measure what they say: bench/measure.py, bench/openloop and bench/peers/ put to the test.
+run.py: the benchmarks measure what they say: bench/measure.py, openloop, peers/ and profile/ put to the test.
 
     run.py [--tally FILE] [unittest's arguments]
 
@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import io
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -19,10 +20,11 @@ import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "bench/peers"), str(ROOT / "bench/streams"), str(ROOT / "bench")]
+sys.path[:0] = [str(ROOT / "bench" / folder) for folder in ("peers", "streams", "profile", ".")]
 sys.dont_write_bytecode = True
 import compare  # noqa: E402
 import measure  # noqa: E402
+import purchase  # noqa: E402
 import report  # noqa: E402
 
 HAVE_REDIS = shutil.which("redis-cli") and shutil.which("redis-check-rdb")
@@ -93,6 +95,57 @@ class Figures(unittest.TestCase):
 
     def test_each_round_begins_with_the_next_server(self):
         self.assertEqual(["".join(compare.rotated(list("abc"), n)) for n in range(4)], ["abc", "bca", "cab", "abc"])
+
+
+SAMPLES = """net-0  6767 
+\tffffffff8200f136 tcp_recvmsg_locked ([kernel.kallsyms])
+\tffffffff81b61162 io_recv ([kernel.kallsyms])
+\tffffffff81b4574f __do_sys_io_uring_enter ([kernel.kallsyms])
+\t            29f7 [unknown] (/usr/lib/x86_64-linux-gnu/liburing.so.2.3)
+
+net-0  6767 
+\tffffffff82000001 tcp_v4_rcv ([kernel.kallsyms])
+\tffffffff82000002 tcp_sendmsg ([kernel.kallsyms])
+\tffffffff81b4574f __do_sys_io_uring_enter ([kernel.kallsyms])
+
+writer  6763 
+\tffffffff813a2293 finish_task_switch.isra.0 ([kernel.kallsyms])
+\tffffffff8170f5b2 __x64_sys_fdatasync ([kernel.kallsyms])
+\t           fed0a fdatasync (/usr/lib/x86_64-linux-gnu/libc.so.6)
+
+net-0  6767 
+\t           12345 malloc (/usr/lib/x86_64-linux-gnu/libc.so.6)
+\t           1e530 inner.part.0 (/repo/build/flashd)
+\t           1e531 outer (/repo/build/flashd)
+
+worker-0  6764 
+\t           12345 malloc (/usr/lib/x86_64-linux-gnu/libc.so.6)
+"""
+
+
+class Profile(unittest.TestCase):
+    def test_a_sample_belongs_to_the_stage_of_its_chain_or_its_innermost_file(self):
+        files = {"inner": "net/http.c", "outer": "net/conn.c"}
+        seen = [(thread, purchase.stage_of(thread, frames, files)) for thread, frames in purchase.samples(SAMPLES)]
+        self.assertEqual(seen, [("net-0", "kernel: receive"), ("net-0", "kernel: send"), ("writer", "kernel: sync"),
+                                ("net-0", "parse and route"), ("worker-0", purchase.UNKNOWN)])
+
+    def test_shares_add_up_to_the_measured_time(self):
+        rows = purchase.share_out((SAMPLES + "\n") * 20, {}, 12.5)
+        self.assertAlmostEqual(sum(us for _, us, _, _ in rows), 12.5)
+        self.assertEqual([stage for stage, *_ in rows], sorted((stage for stage, *_ in rows), key=purchase.ORDER.index))
+        self.assertEqual({stage for stage, *_ in purchase.STAGES} | {purchase.UNKNOWN}, set(purchase.ORDER))
+
+    def test_every_source_file_that_a_stage_names_is_there(self):
+        named = [f"{folder}/{name}.c" for *_, pattern in purchase.STAGES
+                 for folder, names in re.findall(r"(\w+)/\(?([\w|]+)\)?\\\.c", pattern.replace("http\\w*", "http"))
+                 for name in names.split("|")]
+        self.assertGreater(len(named), 15)
+        self.assertEqual([name for name in named if not (ROOT / name).is_file()], [])
+
+    def test_functions_are_found_in_their_files(self):
+        files = purchase.source_files(measure.FLASHD)
+        self.assertEqual((files["port_send"], files["conn_received"]), ("engine/port.c", "net/conn.c"))
 
 
 BURNER = """
