@@ -21,6 +21,10 @@ static const char *const fault_names[FAULT_COUNT] = {
     [FAULT_CLOSE_AT_ONCE] = "close-at-once",
     [FAULT_PLACE_BEFORE_SLOT] = "place-before-slot",
     [FAULT_FORGET_BUYER] = "forget-buyer",
+    [FAULT_FORGET_DIRECTORY] = "forget-directory",
+    [FAULT_COMMIT_WITHOUT_SYNC] = "commit-without-sync",
+    [FAULT_IGNORE_SYNC_ERROR] = "ignore-sync-error",
+    [FAULT_TRUST_CACHE] = "trust-cache",
 };
 
 static enum fault chosen = FAULT_NONE;

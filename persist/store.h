@@ -27,7 +27,7 @@ enum { STORE_KEY_BYTES = 16 };
 struct store;
 
 /* Creates data_dir and the database where they are missing, locks them against a second process,
- * checks the file. NULL and a line in error (no newline) on failure. min_free_bytes: below it
+ * checks the file, and makes sure that all of what it shows is on the disk. NULL and a line in error (no newline) on failure. min_free_bytes: below it
  * storage_full. */
 struct store *store_open(const char *data_dir, uint64_t min_free_bytes, char *error,
                          size_t error_bytes);
