@@ -1,0 +1,51 @@
+/*
+ * faults.h: what the two tests of this folder share: options, work in several processes, folders.
+ *
+ *   power    the disks that power losses leave      power.c
+ *   errors   a fault at each durable call           errors.c
+ *
+ * Thread: one a process.
+ */
+#ifndef FLASHD_TESTS_FAULTS_FAULTS_H
+#define FLASHD_TESTS_FAULTS_FAULTS_H
+
+#include "tests/faults/check.h"
+#include "tests/faults/vfs.h"
+
+enum { FOLDER_BYTES = 128, SCRIPT_ORDERS = 200 };
+
+struct options {
+    uint64_t seed;
+    uint32_t images;    /* power */
+    int64_t image;      /* this one only; -1: all */
+    bool lying_disk;    /* no sync is one */
+    uint32_t every;     /* errors: of so many calls, one */
+    uint64_t call;      /* this one only; 0: all */
+    enum vfs_fault how; /* this one only; VFS_NONE: io, full and torn */
+    const char *fault;  /* a deliberate fault (engine/step.h) that is to be caught; NULL for none */
+    bool expects_caught;
+    char folder[FOLDER_BYTES]; /* this process's own, in memory where there is one */
+};
+
+/* Shared by the processes that look for failures. */
+struct findings {
+    uint32_t failures;
+    uint64_t first; /* which image, or call */
+    uint64_t counts[8];
+    char wrong[2 * TAPE_LINE_BYTES];
+};
+
+/* Forks one worker a core; each runs body(options, share, of, findings) with a folder of its own. The
+ * findings are added up, the lowest failure comes first. */
+typedef void share_body(struct options *options, uint32_t share, uint32_t of,
+                        struct findings *findings);
+struct findings in_shares(const struct options *options, share_body *body);
+void note_failure(struct findings *findings, uint64_t which, const char *wrong);
+/* Runs a life in a process of its own and returns its exit status; 256 + the signal that ended it. */
+typedef void life_body(void *arg); /* ends with _exit() */
+int in_child(life_body *body, void *arg);
+
+int run_power(struct options *options);
+int run_errors(struct options *options);
+
+#endif
