@@ -1,5 +1,5 @@
 /*
- * faults.c: what disks do to people: `faults power` and `faults errors`.
+ * faults.c: what disks do to people: `faults power`, `faults errors`, `faults delay`.
  *
  *   faults power [--images N] [--seed S] [--image I] [--lying-disk] [--fault NAME]
  *       plays SCRIPT_ORDERS orders, and checks a start on each of N disks that a power loss at some moment
@@ -7,6 +7,8 @@
  *   faults errors [--every N] [--seed S] [--call K] [--how io|full|torn] [--fault NAME]
  *       plays it once for each durable call (of N calls, one), of which that one fails; checks the restart,
  *       and power losses before and after the restart
+ *   faults delay
+ *       every sync takes 50 ms, under more load than fits
  *
  * With --fault (a deliberate one of engine/step.h) or --lying-disk it exits 0 when the check has caught it.
  * Everything random comes from the seed; a failure names the image or call to play again.
@@ -63,7 +65,7 @@ static void merge(struct findings *into, const struct findings *from)
 }
 
 /* Memory is faster than a disk, and what a sync does is the fault VFS's business here. */
-static void make_folder(struct options *options)
+void make_folder(struct options *options)
 {
     snprintf(options->folder, sizeof options->folder, "%s/flashd-faults-XXXXXX",
              access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
@@ -160,8 +162,15 @@ int main(int argc, char **argv)
 {
     struct options options = {
         .seed = 1, .images = FAULTS_IMAGES_DEFAULT, .image = -1, .every = FAULTS_EVERY_DEFAULT};
-    bool good = argc >= 2, power = good && strcmp(argv[1], "power") == 0;
-    good = good && (power || strcmp(argv[1], "errors") == 0);
+    static const struct {
+        const char *verb;
+        int (*run)(struct options *options);
+    } verbs[] = {{"power", run_power}, {"errors", run_errors}, {"delay", run_delay}};
+    int (*run)(struct options * options) = NULL;
+    for (size_t i = 0; argc >= 2 && i < sizeof verbs / sizeof *verbs; i++)
+        if (strcmp(argv[1], verbs[i].verb) == 0)
+            run = verbs[i].run;
+    bool good = run != NULL;
     for (int i = 2; good && i < argc; i++) {
         if (strcmp(argv[i], "--lying-disk") == 0)
             options.lying_disk = options.expects_caught = true;
@@ -171,9 +180,9 @@ int main(int argc, char **argv)
             good = false;
     }
     if (!good) {
-        fprintf(stderr, "usage: faults power|errors [OPTIONS], see tests/faults/faults.c\n");
+        fprintf(stderr, "usage: faults power|errors|delay [OPTIONS], see tests/faults/faults.c\n");
         return 2;
     }
     diag_configure(DIAG_ERROR + 1, false); /* each failure that is asked for would say so */
-    return power ? run_power(&options) : run_errors(&options);
+    return run(&options);
 }

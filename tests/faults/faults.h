@@ -1,8 +1,9 @@
 /*
- * faults.h: what the two tests of this folder share: options, work in several processes, folders.
+ * faults.h: what the tests of this folder share: options, work in several processes, folders.
  *
  *   power    the disks that power losses leave      power.c
  *   errors   a fault at each durable call           errors.c
+ *   delay    slow syncs under load                  delay.c
  *
  * Thread: one a process.
  */
@@ -41,11 +42,14 @@ typedef void share_body(struct options *options, uint32_t share, uint32_t of,
                         struct findings *findings);
 struct findings in_shares(const struct options *options, share_body *body);
 void note_failure(struct findings *findings, uint64_t which, const char *wrong);
+/* A temporary folder of this process's own, in options->folder; the caller removes it. */
+void make_folder(struct options *options);
 /* Runs a life in a process of its own and returns its exit status; 256 + the signal that ended it. */
 typedef void life_body(void *arg); /* ends with _exit() */
 int in_child(life_body *body, void *arg);
 
 int run_power(struct options *options);
 int run_errors(struct options *options);
+int run_delay(struct options *options);
 
 #endif

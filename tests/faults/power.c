@@ -131,14 +131,12 @@ static int report(const struct options *options, const struct findings *found)
 
 int run_power(struct options *options)
 {
-    char folder[] = "/tmp/flashd-faults-XXXXXX";
     tape = tape_new();
     tape_rewind(tape);
     MUST(options->images >= 2, "two images or more");
-    MUST(mkdtemp(folder) != NULL, "a temporary folder");
-    snprintf(options->folder, sizeof options->folder, "%s", folder);
+    make_folder(options);
     bool recorded = record(options);
-    (void)rmdir(folder);
+    MUST(rmdir(options->folder) == 0, "an empty folder at the end");
     if (!recorded)
         return 1;
     struct findings found = in_shares(options, check_share);

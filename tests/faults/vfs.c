@@ -83,6 +83,16 @@ static void sleep_ms(uint32_t ms)
     (void)nanosleep(&time, NULL);
 }
 
+/* The first time. A process without a tape says so for its test to read. */
+static void note_strike(uint64_t number)
+{
+    if (the_tape != NULL)
+        the_tape->struck_op = the_tape->op_count;
+    else
+        dprintf(STDERR_FILENO, "fault VFS: %s at durable call %llu\n", fault_names[the_plan.fault],
+                (unsigned long long)number);
+}
+
 enum vfs_fault vfs_strike(enum durable_call call)
 {
     if (the_plan.calls != 0 && (the_plan.calls >> call & 1) == 0)
@@ -92,8 +102,8 @@ enum vfs_fault vfs_strike(enum durable_call call)
         abort();
     if (!is_planned(number))
         return VFS_NONE;
-    if (!atomic_exchange(&struck, true) && the_tape != NULL)
-        the_tape->struck_op = the_tape->op_count;
+    if (!atomic_exchange(&struck, true))
+        note_strike(number);
     if (the_plan.fault == VFS_DELAY)
         sleep_ms(the_plan.delay_ms);
     return the_plan.fault;
