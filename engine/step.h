@@ -22,7 +22,7 @@ enum fault {
     FAULT_CLOSE_AT_ONCE,     /* a sale closes before the decisions made before have their slots */
     FAULT_PLACE_BEFORE_SLOT, /* a promotion gives its place in the list before its slot */
     FAULT_FORGET_BUYER,      /* recovery forgets who has an order */
-    FAULT_FORGET_DIRECTORY,    /* the data directory's name is not synced */
+    FAULT_FORGET_DIRECTORY,    /* the names of data directory and files are not synced */
     FAULT_COMMIT_WITHOUT_SYNC, /* synchronous=NORMAL: a commit returns before the disk has it */
     FAULT_IGNORE_SYNC_ERROR,   /* a commit whose sync failed counts as one */
     FAULT_TRUST_CACHE,         /* a start takes what the kernel shows for what the disk has */

@@ -101,15 +101,16 @@ static bool complain(char *error, size_t bytes, const char *what, const char *na
     return false;
 }
 
-/* A directory's own name is on the disk once its parent is synced. Also when it was there already: who made
- * it may have died before this. SQLite does the same for the files in it. */
-static bool sync_parent(const char *dir)
+/* Puts the names in a directory on the disk. dir/below; below may be "". */
+static bool sync_directory(const char *dir, const char *below)
 {
     char path[PATH_BYTES_MAX + 4];
-    snprintf(path, sizeof path, "%s/..", dir);
+    snprintf(path, sizeof path, "%s/%s", dir, below);
+    if (FAULT(FAULT_FORGET_DIRECTORY))
+        return true;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return errno == EACCES; /* a parent that we may not read is for who made it to sync */
+        return false;
     bool synced = fsync(fd) == 0;
     int why = errno;
     (void)close(fd);
@@ -122,7 +123,9 @@ static bool lock_dir(struct store *s, char *error, size_t bytes)
     char path[PATH_BYTES_MAX + 16];
     if (mkdir(s->data_dir, 0700) != 0 && errno != EEXIST)
         return complain(error, bytes, "cannot create data directory", s->data_dir, strerror(errno));
-    if (!FAULT(FAULT_FORGET_DIRECTORY) && !sync_parent(s->data_dir))
+    /* Also when it was there: who made it may have died before this. A parent that we may not read is for
+     * who made it to sync. */
+    if (!sync_directory(s->data_dir, "..") && errno != EACCES)
         return complain(error, bytes, "cannot sync the parent of", s->data_dir, strerror(errno));
     snprintf(path, sizeof path, "%s/flashd.lock", s->data_dir);
     s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -273,6 +276,14 @@ static bool prepare(struct store *s, char *error, size_t bytes)
     return true;
 }
 
+/* The database and its log lie in the directory by now, until the end. SQLite has synced their names, but it
+ * takes no notice when that fails. */
+static bool sync_files(const struct store *s, char *error, size_t bytes)
+{
+    return sync_directory(s->data_dir, "") ||
+           complain(error, bytes, "cannot sync", s->data_dir, strerror(errno));
+}
+
 struct store *store_open(const char *data_dir, uint64_t min_free_bytes, char *error,
                          size_t error_bytes)
 {
@@ -285,7 +296,8 @@ struct store *store_open(const char *data_dir, uint64_t min_free_bytes, char *er
     s->min_free_bytes = min_free_bytes;
     snprintf(s->data_dir, sizeof s->data_dir, "%s", data_dir);
     if (!lock_dir(s, error, error_bytes) || !open_db(s, error, error_bytes) ||
-        !load_key(s, error, error_bytes) || !prepare(s, error, error_bytes)) {
+        !load_key(s, error, error_bytes) || !prepare(s, error, error_bytes) ||
+        !sync_files(s, error, error_bytes)) {
         store_close(s);
         return NULL;
     }

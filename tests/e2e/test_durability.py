@@ -356,6 +356,22 @@ def test_a_reader_who_stays_does_not_stop_the_sale(t):
     shop.balance_books()
 
 
+def test_a_reader_who_stays_over_a_restart_does_not_keep_it_from_starting(t):
+    shop = t.shop()
+    sale = shop.open_sale(stock=5)
+    order = shop.must_hold(sale, "ann")
+    with shop.database() as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM domain_events").fetchone()
+        shop.must_pay(order)
+        shop.kill()
+        shop.start()
+        assert shop.order(order)["state"] == "paid"
+        assert "keeps its write-ahead log" in shop.log(), shop.log()
+        shop.must_hold(sale, "bob")
+    shop.balance_books()
+
+
 def test_the_journal_is_synced_at_each_commit(t):
     """No power can be cut here; that the file is in WAL mode is what can be seen from outside."""
     shop = t.shop()

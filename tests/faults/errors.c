@@ -30,6 +30,7 @@ enum {
     STATUS_STOPPED = 70,
     WAYS = VFS_TORN - VFS_IO + 1,
     ORDERS_AFTER = 12,
+    CALLS_OF_A_START = 60, /* about: each is a moment of its own, so all are tried */
     OPS_BEFORE = 16,
     IMAGES_BEFORE = 3,
     IMAGES_LATER = 20,
@@ -189,7 +190,6 @@ static void try_share(struct options *options, uint32_t share, uint32_t of,
     static struct trial t;
     t.options = options;
     t.tape = tape_new();
-    t.dice = random_from(options->seed + share);
     snprintf(t.dir, sizeof t.dir, "%s/live", options->folder);
     snprintf(t.image_dir, sizeof t.image_dir, "%s/image", options->folder);
     uint64_t calls = calls_of_script(&t);
@@ -197,13 +197,15 @@ static void try_share(struct options *options, uint32_t share, uint32_t of,
         uint64_t call = number / WAYS + 1;
         enum vfs_fault how = (enum vfs_fault)(VFS_IO + number % WAYS);
         bool wanted = options->call != 0 ? call == options->call
-                                         : (call + options->seed) % options->every == 0;
+                                         : call <= CALLS_OF_A_START ||
+                                               (call + options->seed) % options->every == 0;
         if (!wanted || (options->how != VFS_NONE && how != options->how))
             continue;
         t.plan = (struct vfs_plan){.fault = how,
                                    .at = call,
                                    .until = how == VFS_FULL ? UINT64_MAX : call,
                                    .seed = options->seed};
+        t.dice = random_from(options->seed ^ random_mix(number)); /* the same alone as among all */
         if (!run_trial(&t, findings)) {
             char wrong[sizeof findings->wrong];
             snprintf(wrong, sizeof wrong, "--call %" PRIu64 " --how %s (of %" PRIu64 "): %.800s",

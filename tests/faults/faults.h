@@ -20,7 +20,7 @@ struct options {
     uint32_t images;    /* power */
     int64_t image;      /* this one only; -1: all */
     bool lying_disk;    /* no sync is one */
-    uint32_t every;     /* errors: of so many calls, one */
+    uint32_t every;     /* errors: of so many calls, one, but each of a first start */
     uint64_t call;      /* this one only; 0: all */
     enum vfs_fault how; /* this one only; VFS_NONE: io, full and torn */
     const char *fault;  /* a deliberate fault (engine/step.h) that is to be caught; NULL for none */

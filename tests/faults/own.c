@@ -56,7 +56,7 @@ int __wrap_fsync(int fd)
         return -1;
     int rc = __real_fsync(fd);
     if (rc == 0 && !forgotten)
-        note(OP_SYNC_PARENT, false);
+        note(faccessat(fd, "flashd.lock", F_OK, 0) == 0 ? OP_SYNC_DIR : OP_SYNC_PARENT, false);
     return rc;
 }
 

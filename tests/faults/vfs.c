@@ -412,11 +412,12 @@ static int shim_delete(sqlite3_vfs *vfs, const char *name, int sync_directory)
     (void)vfs;
     if (refuses(fault))
         return SQLITE_IOERR_DELETE;
+    directory_opened = false;
     int rc = unix_vfs->xDelete(unix_vfs, name, sync_directory);
     if (rc == SQLITE_OK && w.file != FILE_NONE) {
         w.inode = the_tape != NULL ? the_tape->inode_of[w.file] : 0;
         note(&w, OP_DELETE, 0, fault == VFS_FORGET);
-        if (sync_directory && fault != VFS_FORGET)
+        if (directory_opened && fault != VFS_FORGET)
             note_directory_sync();
     }
     return rc;
@@ -434,10 +435,14 @@ static int shim_randomness(sqlite3_vfs *vfs, int bytes, char *out)
     return bytes;
 }
 
+/* SQLite opens a directory to sync it, and takes no notice when that fails. */
 static int seen_open_directory(const char *path, int *fd)
 {
-    directory_opened = true;
-    return unix_open_directory(path, fd);
+    enum vfs_fault fault = vfs_strike(CALL_SYNC);
+    if (fault == VFS_KILL)
+        die();
+    directory_opened = !refuses(fault) && fault != VFS_FORGET;
+    return refuses(fault) ? SQLITE_CANTOPEN : unix_open_directory(path, fd);
 }
 
 bool vfs_install(const struct vfs_plan *plan, struct tape *tape)
