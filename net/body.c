@@ -41,9 +41,13 @@ bool body_open(struct body *body, const struct call *call)
     body->root = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (body->root != NULL && json_is_object(body->root))
         return true;
-    char detail[256];
-    snprintf(detail, sizeof detail, "the body must be a JSON object%s%.160s",
-             body->root == NULL ? ": " : "", body->root == NULL ? error.text : "");
+    /* Not jansson's own words: they quote the body, which need not be UTF-8 where it breaks off. */
+    char detail[96];
+    snprintf(detail, sizeof detail, "the body must be a JSON object");
+    if (body->root == NULL)
+        snprintf(detail, sizeof detail,
+                 "the body must be a JSON object; it is no JSON at line %d, column %d", error.line,
+                 error.column);
     body_close(body);
     answer_problem(call->net, call->conn, 400, "invalid-json", detail, NULL);
     return false;
