@@ -19,7 +19,7 @@
 
 #include "engine/sale.h"
 
-enum { JUDGE_NAME_BYTES = 24, JUDGE_ERROR_BYTES = 200 };
+enum { JUDGE_NAME_BYTES = BUYER_NAME_BYTES_MAX, JUDGE_ERROR_BYTES = 200 };
 
 /* One committed event, as the log had it. */
 struct judge_entry {

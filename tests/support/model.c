@@ -66,7 +66,7 @@ static bool model_append(void *self, const struct event *event, enum order_state
                                          .at_wall_ms = event->at_wall_ms,
                                          .at_mono_ms = event->at_mono_ms};
     if (order != NULL) {
-        MUST(order->name_bytes <= JUDGE_NAME_BYTES, "tests use short names");
+        MUST(order->name_bytes <= JUDGE_NAME_BYTES, "a name that fits");
         staged->entry.order_seq = order->seq;
         staged->entry.name = order->name;
         staged->entry.name_bytes = order->name_bytes;

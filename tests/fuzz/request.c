@@ -1,0 +1,62 @@
+/*
+ * request.c: fuzz target: bytes that a client sends on one connection (see fuzz.h).
+ *
+ * Must hold for any bytes:
+ *   - cut into any pieces, with sends cut short and an engine that is slow, they are answered with
+ *     the same bytes, and open the same stream, as when they come at once
+ *   - every answer is well formed; after the client's end nothing is left open or unanswered
+ *   - memory agrees with what was made durable (front.c compares after each change)
+ *
+ * Thread: libFuzzer's one.
+ */
+#include <string.h>
+
+#include "tests/fuzz/front.h"
+#include "tests/fuzz/fuzz.h"
+
+static bool same_stream(const struct front *a, const struct front *b)
+{
+    const struct subscription *x = &a->subscription, *y = &b->subscription;
+    if (a->handed_over != b->handed_over)
+        return false;
+    return !a->handed_over ||
+           (x->kind == y->kind && x->resume == y->resume && x->after_seq == y->after_seq &&
+            x->kinds == y->kinds && (x->sale == NULL) == (y->sale == NULL) &&
+            x->expires_at_ms == y->expires_at_ms && x->user_bytes == y->user_bytes &&
+            memcmp(x->user, y->user, x->user_bytes) == 0);
+}
+
+static void show(const char *name, const struct front *f)
+{
+    fprintf(stderr, "--- %s%s\n%.*s\n", name, f->handed_over ? " (a stream)" : "", (int)f->said_len,
+            f->said);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct front whole, pieces;
+    if (whole.net.server == NULL) {
+        front_open(&whole);
+        front_open(&pieces);
+    }
+    if (size >= FRONT_INPUT_BYTES_MAX)
+        return 0;
+    struct random dice = random_of(data, size);
+    front_talk(&whole, (const char *)data, size, NULL);
+    front_talk(&pieces, (const char *)data, size, &dice);
+    front_normalise(&whole);
+    front_normalise(&pieces);
+    bool same = whole.said_len == pieces.said_len &&
+                (whole.said_len == 0 || memcmp(whole.said, pieces.said, whole.said_len) == 0) &&
+                same_stream(&whole, &pieces);
+    if (!same) {
+        show("at once", &whole);
+        show("in pieces", &pieces);
+    }
+    HOLDS(same, "how bytes are cut changes nothing");
+    struct slice rest = {whole.said, whole.said_len};
+    struct answer answer;
+    while (front_next_answer(&rest, &answer))
+        HOLDS(answer.status >= 200, "one final answer a request");
+    return 0;
+}
