@@ -23,28 +23,32 @@ static const char *const kinds[] = {"buy",    "eligible", "pay",    "cancel",
 
 /* ---- sending ---- */
 
-static struct sale *sale_of(const struct known *known)
+static struct sale *sale_of(uint64_t seq)
 {
-    struct sale *sale = engine_find_sale(&sim.engine, known->id, sizeof known->id);
+    char id[ID_CHARS];
+    id_write(id, seq, id_tag(model_hash, seq));
+    struct sale *sale = engine_find_sale(&sim.engine, id, sizeof id);
     if (sale == NULL)
-        world_fail("sale %llu, which was answered, is lost", (unsigned long long)known->seq);
+        world_fail("sale %llu, which was answered, is lost", (unsigned long long)seq);
     return sale;
 }
 
-static struct order *order_of(const struct known *known)
+static struct order *order_of(uint64_t seq)
 {
-    struct order *order = engine_find_order(&sim.engine, known->id, sizeof known->id);
+    char id[ID_CHARS];
+    id_write(id, seq, id_tag(model_hash, seq));
+    struct order *order = engine_find_order(&sim.engine, id, sizeof id);
     if (order == NULL)
-        world_fail("order %llu, which was answered, is lost", (unsigned long long)known->seq);
+        world_fail("order %llu, which was answered, is lost", (unsigned long long)seq);
     return order;
 }
 
 void client_check_known(void)
 {
     for (uint32_t i = 0; i < sim.sales_known && sim.ending == ENDING_NONE; i++)
-        (void)sale_of(&sim.sales[i]);
+        (void)sale_of(sim.sales[i]);
     for (uint32_t i = 0; i < sim.orders_known && sim.ending == ENDING_NONE; i++)
-        (void)order_of(&sim.orders[i]);
+        (void)order_of(sim.orders[i]);
 }
 
 static struct sale_terms *random_terms(void)
@@ -66,7 +70,7 @@ static struct sale_terms *random_terms(void)
 
 static bool newest_sale_is_over(void)
 {
-    const struct sale *newest = sale_of(&sim.sales[sim.sales_known - 1]);
+    const struct sale *newest = sale_of(sim.sales[sim.sales_known - 1]);
     return sim.sales_known < SALES_MAX && view_sale(newest).state == SALE_ENDED;
 }
 
@@ -88,65 +92,82 @@ static uint8_t random_kind(void)
 }
 
 /* Mostly one of the last few: those are still alive. */
-static const struct known *random_known(const struct known *list, uint32_t count, uint32_t few)
+static uint64_t random_known(const uint64_t *list, uint32_t count, uint32_t few)
 {
     uint32_t among = count > few && !random_chance(&sim.random, 1, 8) ? few : count;
-    return &list[count - 1 - random_below(&sim.random, among)];
+    return list[count - 1 - random_below(&sim.random, among)];
 }
 
-/* Fills in what the kind needs; returns the target. */
-static uint32_t make_command(struct command *command, struct flight *flight)
+/* What to send: of which order, or of which sale, buyer and quantity. */
+static struct flight random_flight(void)
+{
+    struct flight flight = {.kind = random_kind()};
+    if (flight.kind == COMMAND_CREATE)
+        return flight;
+    if (flight.kind == COMMAND_PAY || flight.kind == COMMAND_CANCEL) {
+        flight.order_seq = random_known(sim.orders, sim.orders_known, 6);
+        return flight;
+    }
+    flight.sale_seq = random_known(sim.sales, sim.sales_known, 2);
+    if (flight.kind != COMMAND_BUY && flight.kind != COMMAND_ELIGIBLE)
+        return flight;
+    bool sensible = !random_chance(&sim.random, 1, 8);
+    flight.quantity = random_between(&sim.random, 1,
+                                     sensible ? sale_of(flight.sale_seq)->terms.max_per_buyer
+                                              : sim.scale.quantity_max);
+    flight.buyer = (uint8_t)random_below(&sim.random, sim.scale.buyers);
+    return flight;
+}
+
+/* The command of a flight; returns the target. */
+static uint32_t make_command(struct command *command, const struct flight *flight)
 {
     const struct engine *e = &sim.engine;
-    if (command->kind == COMMAND_CREATE) {
-        command->terms = random_terms();
+    if (command->kind == COMMAND_CREATE)
         return engine_clock_target(e);
-    }
     if (command->kind == COMMAND_PAY || command->kind == COMMAND_CANCEL) {
-        const struct known *known = random_known(sim.orders, sim.orders_known, 6);
-        flight->order_seq = known->seq;
-        command->order = order_of(known);
+        command->order = order_of(flight->order_seq);
         return command->order->owner;
     }
-    const struct known *known = random_known(sim.sales, sim.sales_known, 2);
-    flight->sale_seq = known->seq;
-    command->sale = sale_of(known);
+    command->sale = sale_of(flight->sale_seq);
     if (command->kind != COMMAND_BUY && command->kind != COMMAND_ELIGIBLE)
         return engine_clock_target(e);
-    bool sensible = !random_chance(&sim.random, 1, 8);
-    command->quantity = random_between(
-        &sim.random, 1, sensible ? command->sale->terms.max_per_buyer : sim.scale.quantity_max);
-    flight->quantity = command->quantity;
-    flight->buyer = (uint8_t)random_below(&sim.random, sim.scale.buyers);
     const char *name = names[flight->buyer];
+    command->quantity = flight->quantity;
     command->name_bytes = (uint8_t)strlen(name);
     memcpy(command->name, name, command->name_bytes);
     command->name_hash = model_hash(name, command->name_bytes);
     return engine_worker_of(e, command->name_hash);
 }
 
-static void send_one(struct port *port)
+bool client_send(struct port *port, struct flight wanted, struct sale_terms *terms)
 {
     uint32_t at = 0;
     while (sim.flights[at].used)
         at++;
     struct flight *flight = &sim.flights[at];
-    struct command command = {.context = at, .kind = random_kind()};
-    *flight = (struct flight){.used = true,
-                              .kind = command.kind,
-                              .port = (uint8_t)(port - sim.engine.ports),
-                              .sent_seq = sim.model.judge.last_seq};
+    struct command command = {.context = at, .kind = wanted.kind, .terms = terms};
+    *flight = wanted;
+    flight->used = true;
+    flight->port = (uint8_t)(port - sim.engine.ports);
+    flight->sent_seq = sim.model.judge.last_seq;
     uint32_t target = make_command(&command, flight);
     if (!port_send(port, target, &command)) { /* the ring is full: 503 */
-        free(command.terms);
+        free(terms);
         flight->used = false;
-        return;
+        return false;
     }
     sim.in_flight++;
-    sim.budget--;
     world_trace("send %u %s sale %llu order %llu %s x%u -> %u", at, kinds[command.kind],
                 (unsigned long long)flight->sale_seq, (unsigned long long)flight->order_seq,
                 command.name_bytes > 0 ? names[flight->buyer] : "-", flight->quantity, target);
+    return true;
+}
+
+static void send_one(struct port *port)
+{
+    struct flight flight = random_flight();
+    sim.budget -= client_send(port, flight, flight.kind == COMMAND_CREATE ? random_terms() : NULL);
 }
 
 /* Nobody sends anything before the first sale is there. */
@@ -164,13 +185,10 @@ static void send_some(struct port *port)
 
 /* ---- receiving ---- */
 
-static void learn(struct known *list, uint32_t *count, uint32_t room, uint64_t seq)
+static void learn(uint64_t *list, uint32_t *count, uint32_t room, uint64_t seq)
 {
-    if (*count == room)
-        return;
-    struct known *known = &list[(*count)++];
-    known->seq = seq;
-    id_write(known->id, seq, id_tag(model_hash, seq));
+    if (*count < room)
+        list[(*count)++] = seq;
 }
 
 static const char *check_bought(const struct flight *f, const struct reply *reply)
@@ -296,15 +314,22 @@ static void check_reply(const struct port *port, const struct reply *reply)
                    (unsigned long long)f->order_seq, (unsigned long long)reply->seq,
                    outcome_row(reply->outcome)->code, wrong);
     f->used = false;
+    if (sim.race != NULL)
+        race_heard(f, reply);
+}
+
+void client_receive(struct port *port)
+{
+    struct reply reply;
+    while (port_receive(port, &reply))
+        check_reply(port, &reply);
 }
 
 void client_body(void *arg)
 {
     struct port *port = arg;
     for (;;) {
-        struct reply reply;
-        while (port_receive(port, &reply))
-            check_reply(port, &reply);
+        client_receive(port);
         if (may_send())
             send_some(port);
         sim_step("port-flush");

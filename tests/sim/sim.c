@@ -3,13 +3,14 @@
  *
  *   sim --seeds N [--first S]      seeds S..S+N-1; stops at the first that fails; exit 1 then
  *   sim --seed S [--turns]         one seed, with a trace (and every turn)
- *   sim --fault NAME [--seeds N]   a deliberate fault (engine/step.h): exit 0 when a seed catches
- * it
+ *   sim --fault NAME [--seeds N]   a deliberate fault (engine/step.h): exit 0 when a seed catches it
+ *   sim --race NAME …              with any of these: that race (race.c), and who won how often;
+ *                                  a race that is always won by the same has not been run: exit 1
  *
  * Seeds run in child processes, some hundreds each: a failed MUST() ends only the child and counts
  * as a failed seed, and what a crash leaves behind in memory goes with the child.
  *
- * Environment: SIM_SEEDS gives the number of seeds when --seeds does not.
+ * Environment: SIM_SEEDS gives the number of seeds when --seeds does not; races take a fifth of it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@
 
 #include "tests/sim/sim.h"
 
-enum { SEEDS_PER_CHILD = 250 };
+enum { SEEDS_PER_CHILD = 250, RACE_SEEDS_JUDGED = 1000, RACE_SHARE = 5 };
 
 #ifndef SIM_SEEDS_DEFAULT
 #define SIM_SEEDS_DEFAULT 10000
@@ -31,6 +32,7 @@ enum { SEEDS_PER_CHILD = 250 };
 struct shared {
     uint64_t seed; /* the one that runs */
     uint64_t steps, lives, events[EVENT_KIND_COUNT], replies[OUTCOME_COUNT];
+    uint64_t winners[RACE_WINNERS_MAX], contested;
 };
 
 #ifdef __SANITIZE_ADDRESS__
@@ -49,6 +51,23 @@ static void count_in(struct shared *shared)
         shared->events[i] += sim.events[i];
     for (int i = 0; i < OUTCOME_COUNT; i++)
         shared->replies[i] += sim.replies[i];
+    shared->winners[sim.winner]++;
+    shared->contested += sim.contested;
+}
+
+/* False when the race was not run: one of those who may win never did, or nobody contested it. */
+static bool print_race(const struct shared *shared, uint64_t seeds)
+{
+    bool run = shared->contested > 0;
+    printf("race %s: %llu seeds:", sim.race->name, (unsigned long long)seeds);
+    for (int i = 0; i < RACE_WINNERS_MAX && sim.race->winners[i] != NULL; i++) {
+        printf(" %s %llu,", sim.race->winners[i], (unsigned long long)shared->winners[i]);
+        run = run && shared->winners[i] > 0;
+    }
+    printf(" contested %llu\n", (unsigned long long)shared->contested);
+    if (!run && seeds >= RACE_SEEDS_JUDGED)
+        printf("sim: FAILED: that is no race\n");
+    return run || seeds < RACE_SEEDS_JUDGED;
 }
 
 /* A seed is worth little if what it does is mostly refused: so all is counted. */
@@ -143,37 +162,59 @@ static int run_many(uint64_t first, uint64_t count, const char *fault)
         return held ? 1 : 0;
     }
     if (!held)
-        printf("sim: FAILED: replay with: sim --seed %llu\n", (unsigned long long)shared->seed);
-    return held ? 0 : 1;
+        printf("sim: FAILED: replay with: sim %s%s --seed %llu\n",
+               sim.race != NULL ? "--race " : "", sim.race != NULL ? sim.race->name : "",
+               (unsigned long long)shared->seed);
+    bool raced = sim.race == NULL || print_race(shared, seeds);
+    return held && raced ? 0 : 1;
+}
+
+struct arguments {
+    const char *fault;
+    uint64_t first, seed, count; /* seed, count: 0 when not given */
+    bool turns, bad;
+};
+
+static struct arguments read_arguments(int argc, char **argv)
+{
+    struct arguments a = {.first = 1};
+    for (int i = 1; i < argc && !a.bad; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "";
+        if (strcmp(argv[i], "--turns") == 0) {
+            a.turns = true;
+            continue;
+        }
+        if (strcmp(argv[i], "--seeds") == 0)
+            a.count = strtoull(value, NULL, 10);
+        else if (strcmp(argv[i], "--first") == 0)
+            a.first = strtoull(value, NULL, 10);
+        else if (strcmp(argv[i], "--seed") == 0)
+            a.seed = strtoull(value, NULL, 10);
+        else if (strcmp(argv[i], "--fault") == 0)
+            a.fault = value;
+        else if (strcmp(argv[i], "--race") == 0)
+            a.bad = (sim.race = race_called(value)) == NULL;
+        else
+            a.bad = true;
+        i++;
+    }
+    return a;
 }
 
 int main(int argc, char **argv)
 {
-    const char *wanted = getenv("SIM_SEEDS"), *fault = NULL;
-    uint64_t first = 1, seed = 0,
-             count = wanted != NULL ? strtoull(wanted, NULL, 10) : SIM_SEEDS_DEFAULT;
-    bool one = false, turns = false;
-    for (int i = 1; i < argc; i++) {
-        const char *value = i + 1 < argc ? argv[i + 1] : "";
-        if (strcmp(argv[i], "--turns") == 0) {
-            turns = true;
-            continue;
-        }
-        if (strcmp(argv[i], "--seeds") == 0)
-            count = strtoull(value, NULL, 10);
-        else if (strcmp(argv[i], "--first") == 0)
-            first = strtoull(value, NULL, 10);
-        else if (strcmp(argv[i], "--seed") == 0)
-            one = true, seed = strtoull(value, NULL, 10);
-        else if (strcmp(argv[i], "--fault") == 0)
-            fault = value;
-        else
-            return fprintf(stderr, "usage: sim [--seeds N] [--first S] [--seed S] [--turns] "
-                                   "[--fault NAME]\n"),
-                   2;
-        i++;
-    }
-    if (fault != NULL && !choose_fault(fault))
+    struct arguments a = read_arguments(argc, argv);
+    const char *wanted = getenv("SIM_SEEDS");
+    if (a.bad)
+        return fprintf(stderr, "usage: sim [--seeds N] [--first S] [--seed S] [--turns] "
+                               "[--fault NAME] [--race NAME]\n"),
+               2;
+    if (a.fault != NULL && !choose_fault(a.fault))
         return 2;
-    return one ? run_one(seed, turns) : run_many(first, count, fault);
+    if (a.seed != 0)
+        return run_one(a.seed, a.turns);
+    if (a.count == 0)
+        a.count = (wanted != NULL ? strtoull(wanted, NULL, 10) : SIM_SEEDS_DEFAULT) /
+                  (sim.race != NULL ? RACE_SHARE : 1);
+    return run_many(a.first, a.count, a.fault);
 }

@@ -4,6 +4,7 @@
  *   sim.c      the command line: many seeds, one seed with a trace, one deliberate fault
  *   world.c    a seed: makes the world, lets the actors take turns, crashes it, restores it
  *   client.c   the ports' actors: send random commands, check every reply against what is durable
+ *   race.c     instead of random commands: one race, set up so that it is close
  *   rest.c     what must hold whenever everybody sleeps, and what lets time pass then
  *
  * The engine's sources are built with FLASHD_SIM: each STEP() calls sim_step(), where the seed may
@@ -36,8 +37,9 @@ struct actor {
     bool asleep;
     struct wake *wake; /* wakes it when its count is not `seen` any more; may be NULL */
     uint32_t seen;
-    int64_t until_ms; /* INT64_MAX: no limit */
-    bool woken;       /* a port's */
+    int64_t until_ms;  /* INT64_MAX: no limit */
+    bool woken;        /* a port's */
+    const char *point; /* where it stands */
 };
 
 /* A command that has no reply yet. */
@@ -49,12 +51,6 @@ struct flight {
     uint32_t quantity;
     uint64_t sale_seq, order_seq;
     uint64_t sent_seq; /* what was durable when it was sent */
-};
-
-/* What the clients were told, and so may never be lost. */
-struct known {
-    uint64_t seq;
-    char id[ID_CHARS];
 };
 
 struct scale {
@@ -89,8 +85,20 @@ struct sim {
     uint32_t budget; /* commands still to be sent */
     uint32_t in_flight;
     struct flight flights[SIM_FLIGHTS_MAX];
-    struct known sales[SALES_MAX], orders[SIM_KNOWN_MAX];
+    /* What the clients were told, and so may never be lost: by the seq that made it. */
+    uint64_t sales[SALES_MAX], orders[SIM_KNOWN_MAX];
     uint32_t sales_known, orders_known;
+    /* --- a race (race.c) --- */
+    const struct race *race; /* NULL: random commands */
+    bool race_on;            /* it has begun: from now on time passes between two steps */
+    struct actor *held;      /* waits at the race's point for the other side, … */
+    uint64_t held_until;     /* but not beyond this step */
+    bool contested;          /* both sides stood before their decisive swap at the same time */
+    bool race_buys;          /* equal requests: purchases */
+    uint32_t race_asked, race_told;     /* requests of the race, and replies to them */
+    uint32_t race_asked_when_told;      /* how many had been sent when the first reply came */
+    uint32_t race_successes[PORTS_MAX]; /* of these replies */
+    uint32_t winner;                    /* index into the race's winners */
     /* --- rest --- */
     uint64_t rested_seq; /* committed when everybody last slept */
     uint32_t rests;      /* how often everybody slept since something happened */
@@ -111,10 +119,43 @@ void world_sleep(struct wake *wake, uint32_t seen, int64_t sleep_ms);
 
 /* The body of a port's actor; arg: its struct port. */
 void client_body(void *arg);
+/* Sends what the flight says; terms: of a new sale, else NULL. False: the ring is full. */
+bool client_send(struct port *port, struct flight flight, struct sale_terms *terms);
+/* Takes the replies that are there and checks each. */
+void client_receive(struct port *port);
 /* After a restart: everything that a client was told is still there. */
 void client_check_known(void);
 
 /* Everybody sleeps: checks, and lets the time pass to `next_ms`. False: the seed is over. */
 bool rest_check(int64_t next_ms);
+
+/* --- race.c --- */
+
+enum { RACE_WINNERS_MAX = 3 };
+struct race {
+    const char *name;
+    const char *winners[RACE_WINNERS_MAX];
+    const char
+        *point; /* where both sides stand just before the swap that decides; NULL: see race.c */
+    /* Makes the sale and the orders, and waits for the moment. */
+    void (*prepare)(struct port *port);
+    /* Each port's share of the race. */
+    void (*fire)(struct port *port);
+    /* When all is over: who won, as an index into winners. */
+    uint32_t (*judge)(void);
+};
+
+/* NULL when no race is called so; then the names are on stderr. */
+const struct race *race_called(const char *name);
+void race_choose_scale(void);
+/* In the place of client_body(). */
+void race_body(void *arg);
+void race_heard(const struct flight *flight, const struct reply *reply);
+/* At each step of an actor: may hold it there. */
+void race_watch(struct actor *actor);
+/* Returns who was held. */
+struct actor *race_let_go(void);
+/* The seed is over: fills in sim.winner; fails when there was not exactly one. */
+void race_verdict(void);
 
 #endif

@@ -100,15 +100,18 @@ static void all_asleep(void)
 
 static struct actor *next_actor(void)
 {
-    if (random_chance(&sim.random, 1, 16))
+    if ((sim.race == NULL || sim.race_on) && random_chance(&sim.random, 1, 16))
         pass_time(random_below(&sim.random, 3));
     for (;;) {
         uint32_t total = 0;
         bool ready[SIM_ACTORS_MAX];
         for (uint32_t i = 0; i < sim.actor_count; i++) {
             ready[i] = may_run(&sim.actors[i]);
+            ready[i] = ready[i] && &sim.actors[i] != sim.held;
             total += ready[i] ? sim.actors[i].weight : 0;
         }
+        if (total == 0 && sim.held != NULL)
+            return race_let_go();
         if (total == 0) {
             all_asleep();
             continue;
@@ -135,6 +138,9 @@ void sim_step(const char *point)
 {
     if (sim.current == NULL || sim.checking)
         return; /* the world is being made, or looked at */
+    sim.current->point = point;
+    if (sim.race != NULL)
+        race_watch(sim.current);
     if (sim.turns)
         world_trace("  %s", point);
     if (++sim.steps == sim.crash_at) {
@@ -143,7 +149,7 @@ void sim_step(const char *point)
     }
     if (sim.steps > SIM_STEPS_MAX)
         world_fail("it never comes to rest");
-    if (random_below(&sim.random, sim.scale.stride) == 0)
+    if (sim.current == sim.held || random_below(&sim.random, sim.scale.stride) == 0)
         give_turn();
 }
 
@@ -256,7 +262,8 @@ static void begin_life(void)
     for (uint32_t i = 0; i < sim.scale.ports; i++) {
         struct port *port = &sim.engine.ports[i];
         port->wake = wake_port;
-        port->wake_arg = add_actor(i == 0 ? "port-0" : "port-1", client_body, port);
+        port->wake_arg = add_actor(i == 0 ? "port-0" : "port-1",
+                                   sim.race != NULL ? race_body : client_body, port);
     }
     sim.in_flight = 0;
     memset(sim.flights, 0, sizeof sim.flights);
@@ -315,16 +322,23 @@ static void choose_scale(void)
 bool world_run(uint64_t seed)
 {
     bool trace = sim.trace, turns = sim.turns;
+    const struct race *race = sim.race;
     model_free(&sim.model);
     memset(&sim, 0, sizeof sim);
     sim.seed = seed;
     sim.trace = trace;
     sim.turns = turns;
+    sim.race = race;
     sim.random = random_from(seed);
     sim.model.committing = committing;
     sim.model.committed = committed;
-    choose_scale();
+    if (race != NULL)
+        race_choose_scale();
+    else
+        choose_scale();
     while (sim.ending == ENDING_NONE)
         live();
+    if (race != NULL && sim.ending == ENDING_REST)
+        race_verdict();
     return sim.ending == ENDING_REST;
 }
