@@ -67,9 +67,14 @@ static uint64_t emit(struct clock *c, struct sale *sale, struct order *order, en
 static bool learn(struct clock *c, const struct event *event)
 {
     clock_watch(c, event->sale);
+    struct queue *waiting = &event->sale->waiting;
+    if (FAULT(FAULT_PROMOTE_OUT_OF_ORDER) && event->kind == EVENT_ORDER_QUEUED &&
+        queue_head(waiting) != NULL && queue_push(waiting, *queue_head(waiting)))
+        queue_pop(waiting);
     if (event->kind == EVENT_ORDER_QUEUED)
-        return queue_push(&event->sale->waiting, (struct queue_entry){event->order, 0});
-    if (event->kind == EVENT_ORDER_RESERVED || event->kind == EVENT_ORDER_PROMOTED)
+        return queue_push(waiting, (struct queue_entry){event->order, 0});
+    if (event->kind == EVENT_ORDER_RESERVED ||
+        (event->kind == EVENT_ORDER_PROMOTED && !FAULT(FAULT_FORGET_PROMOTED)))
         return queue_push(
             &event->sale->holds,
             (struct queue_entry){event->order, event->at_mono_ms + event->sale->terms.hold_ms});
@@ -137,7 +142,7 @@ static void finish_closing(struct clock *c, struct sale *sale, struct now now)
     uint64_t seq = emit(c, sale, NULL, kinds[sale->closing], now);
     sale->sold_out_logged = sale->sold_out_logged || sale->closing == CLOSING_SOLD_OUT;
     if (sale->closing != CLOSING_PAUSE) {
-        sale->clearing = true;
+        sale->clearing = !FAULT(FAULT_FORGET_CLEARING);
         sale->clear_up_to = seq;
     }
     sale->closing = CLOSING_NOT;
@@ -252,7 +257,7 @@ static void promote(struct clock *c, struct sale *sale, struct now now)
     struct order *head;
     while ((head = waiting_head(sale)) != NULL) {
         struct stock stock = stock_load(&sale->stock);
-        if (stock.state != SALE_ACTIVE || stock.sold_out)
+        if ((stock.state != SALE_ACTIVE && !FAULT(FAULT_PROMOTE_WHILE_PAUSED)) || stock.sold_out)
             return;
         /* By what the log says, not sale->sold: a payment may not have its slot yet, and a crash
          * must not keep the clearing and lose the reason. */

@@ -11,20 +11,9 @@
 #include <string.h>
 
 static const char *const fault_names[FAULT_COUNT] = {
-    [FAULT_NONE] = "none",
-    [FAULT_ACK_BEFORE_COMMIT] = "ack-before-commit",
-    [FAULT_RELEASE_BEFORE_CLAIM] = "release-before-claim",
-    [FAULT_SKIP_SEQ] = "skip-seq",
-    [FAULT_FORGET_HOLD] = "forget-hold",
-    [FAULT_JOIN_AT_ONCE] = "join-at-once",
-    [FAULT_DOUBLE_RELEASE] = "double-release",
-    [FAULT_CLOSE_AT_ONCE] = "close-at-once",
-    [FAULT_PLACE_BEFORE_SLOT] = "place-before-slot",
-    [FAULT_FORGET_BUYER] = "forget-buyer",
-    [FAULT_FORGET_DIRECTORY] = "forget-directory",
-    [FAULT_COMMIT_WITHOUT_SYNC] = "commit-without-sync",
-    [FAULT_IGNORE_SYNC_ERROR] = "ignore-sync-error",
-    [FAULT_TRUST_CACHE] = "trust-cache",
+#define X(name, text) [FAULT_##name] = text,
+    FAULTS(X)
+#undef X
 };
 
 static enum fault chosen = FAULT_NONE;

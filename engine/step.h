@@ -11,22 +11,50 @@
 
 #include <stdbool.h>
 
+/* What each breaks, and which test catches it, is told by the table of tests/mutants/mutants.py. */
+#define FAULTS(X)                                                                                  \
+    X(NONE, "none")                                                                                \
+    X(ACK_BEFORE_COMMIT, "ack-before-commit")                                                      \
+    X(RELEASE_BEFORE_CLAIM, "release-before-claim")                                                \
+    X(SKIP_SEQ, "skip-seq")                                                                        \
+    X(FORGET_HOLD, "forget-hold")                                                                  \
+    X(FORGET_BUYER, "forget-buyer")                                                                \
+    X(JOIN_AT_ONCE, "join-at-once")                                                                \
+    X(DOUBLE_RELEASE, "double-release")                                                            \
+    X(CLOSE_AT_ONCE, "close-at-once")                                                              \
+    X(PLACE_BEFORE_SLOT, "place-before-slot")                                                      \
+    X(PROMOTE_OUT_OF_ORDER, "promote-out-of-order")                                                \
+    X(PROMOTE_WHILE_PAUSED, "promote-while-paused")                                                \
+    X(FORGET_PROMOTED, "forget-promoted")                                                          \
+    X(FORGET_CLEARING, "forget-clearing")                                                          \
+    X(OVERTAKE, "overtake")                                                                        \
+    X(SECOND_ORDER, "second-order")                                                                \
+    X(PAY_OVER_EXPIRY, "pay-over-expiry")                                                          \
+    X(CANCEL_OVER_PROMOTION, "cancel-over-promotion")                                              \
+    X(PAY_EXPIRED_TWICE, "pay-expired-twice")                                                      \
+    X(LOST_WAKE, "lost-wake")                                                                      \
+    X(FORGET_DIRECTORY, "forget-directory")                                                        \
+    X(COMMIT_WITHOUT_SYNC, "commit-without-sync")                                                  \
+    X(TRUST_CACHE, "trust-cache")                                                                  \
+    X(IGNORE_SYNC_ERROR, "ignore-sync-error")                                                      \
+    X(STALE_TABLE, "stale-table")                                                                  \
+    X(DROP_EVENT, "drop-event")                                                                    \
+    X(PUBLISH_AHEAD, "publish-ahead")                                                              \
+    X(LATE_STREAM, "late-stream")                                                                  \
+    X(RESUME_OFF_BY_ONE, "resume-off-by-one")                                                      \
+    X(CURSOR_PAST_RING, "cursor-past-ring")                                                        \
+    X(SILENT_GAP, "silent-gap")                                                                    \
+    X(BOTH_FRAMINGS, "both-framings")                                                              \
+    X(TOKEN_EXPIRED, "token-expired")                                                              \
+    X(TOKEN_UNSIGNED, "token-unsigned")                                                            \
+    X(ANY_ROLE, "any-role")                                                                        \
+    X(PAYMENT_UNSIGNED, "payment-unsigned")
+
 enum fault {
-    FAULT_NONE,
-    FAULT_ACK_BEFORE_COMMIT,    /* replies go out before their event is durable */
-    FAULT_RELEASE_BEFORE_CLAIM, /* units are given back before the log slot is claimed */
-    FAULT_SKIP_SEQ,             /* one event gets no row */
-    FAULT_FORGET_HOLD,          /* recovery forgets the holds it finds */
-    FAULT_JOIN_AT_ONCE,         /* a queued event does not wait for the takes it lost to */
-    FAULT_DOUBLE_RELEASE,       /* an expiry gives its units back twice */
-    FAULT_CLOSE_AT_ONCE,     /* a sale closes before the decisions made before have their slots */
-    FAULT_PLACE_BEFORE_SLOT, /* a promotion gives its place in the list before its slot */
-    FAULT_FORGET_BUYER,      /* recovery forgets who has an order */
-    FAULT_FORGET_DIRECTORY,    /* the names of data directory and files are not synced */
-    FAULT_COMMIT_WITHOUT_SYNC, /* synchronous=NORMAL: a commit returns before the disk has it */
-    FAULT_IGNORE_SYNC_ERROR,   /* a commit whose sync failed counts as one */
-    FAULT_TRUST_CACHE,         /* a start takes what the kernel shows for what the disk has */
-    FAULT_COUNT
+#define X(name, text) FAULT_##name,
+    FAULTS(X)
+#undef X
+        FAULT_COUNT
 };
 
 #ifdef FLASHD_SIM

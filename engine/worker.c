@@ -153,7 +153,7 @@ static enum outcome take_or_join(struct worker *w, const struct command *command
         enum outcome outcome = check_state(to);
         if (outcome != OUTCOME_CREATED)
             return outcome;
-        bool take = to.waiting == 0 && to.available >= command->quantity;
+        bool take = (to.waiting == 0 || FAULT(FAULT_OVERTAKE)) && to.available >= command->quantity;
         if (take)
             to.available -= command->quantity;
         else if (to.waiting >= sale->terms.waitlist_max)
@@ -291,7 +291,7 @@ static void decide_buy(struct worker *w, const struct ask *ask)
         defer(w, ask);
         return;
     }
-    outcome = order_state_is_live((enum order_state)live)
+    outcome = order_state_is_live((enum order_state)live) && !FAULT(FAULT_SECOND_ORDER)
                   ? OUTCOME_ALREADY_JOINED
                   : check_quantity(command->sale, command->quantity);
     if (outcome == OUTCOME_CREATED && !buyers_reserve(&w->buyers, hash, w->group.count + 1))
@@ -357,7 +357,7 @@ static void decide_late_payment(struct worker *w, const struct ask *ask, struct 
                                 struct order *order)
 {
     if (!has_other_live_order(w, order) && take_again(&sale->stock, order->quantity)) {
-        order_settle(order, ORDER_PAID);
+        order_settle(order, FAULT(FAULT_PAY_EXPIRED_TWICE) ? ORDER_EXPIRED : ORDER_PAID);
         count_sold(w, sale, order->quantity);
         MUST(buyers_put(&w->buyers, order), "replacing an entry takes no memory");
         add(&w->takes, w, ask, order, EVENT_ORDER_PAID, OUTCOME_DONE);
@@ -380,7 +380,7 @@ static void decide_pay(struct worker *w, const struct ask *ask)
         defer(w, ask);
     } else if (state == ORDER_PAYMENT) {
         STEP("pay");
-        if (!order_move(order, ORDER_PAYMENT, ORDER_PAID)) {
+        if (!order_move(order, ORDER_PAYMENT, ORDER_PAID) && !FAULT(FAULT_PAY_OVER_EXPIRY)) {
             defer(w, ask);
             return;
         }
@@ -410,7 +410,8 @@ static void decide_cancel(struct worker *w, const struct ask *ask)
         return;
     }
     STEP("cancel");
-    if (!order_move(order, (enum order_state)state, state | ORDER_BUSY)) {
+    if (!order_move(order, (enum order_state)state, state | ORDER_BUSY) &&
+        !FAULT(FAULT_CANCEL_OVER_PROMOTION)) {
         defer(w, ask);
         return;
     }
@@ -590,7 +591,7 @@ bool worker_round(struct worker *w, struct now now)
     flush_joins(w);
     send_refusals(w);
     STEP("worker-wake");
-    if (w->published)
+    if (w->published && !FAULT(FAULT_LOST_WAKE))
         wake_up(&w->engine->log.news);
     w->published = false;
     if (w->nudge_clock || log_lag(&w->engine->log, LOG_READER_CLOCK) > LOG_SLOTS / 4)

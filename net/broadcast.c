@@ -234,7 +234,8 @@ static void publish(void *arg, const struct archived_event *event)
     MUST(event->seq == b->head + 1, "the archive skips a seq (G5)");
     note_for_snapshots(b, (enum event_kind)event->kind, sale, order);
     encode_event(&text, event);
-    append_frame(&b->events, &text, event->seq, event->kind, sale, order);
+    if (!FAULT(FAULT_DROP_EVENT) || event->seq % 5 != 0)
+        append_frame(&b->events, &text, event->seq, event->kind, sale, order);
     publish_public(b, event, order, sale);
     b->head = event->seq;
 }
@@ -249,7 +250,8 @@ static void read_new_events(struct broadcaster *b)
                                     b) <= 0)
             break;
     b->more = b->more || (b->open_count > 0 && b->head < committed);
-    atomic_store_explicit(&b->engine->published, b->head, memory_order_release);
+    atomic_store_explicit(&b->engine->published, b->head + (FAULT(FAULT_PUBLISH_AHEAD) ? 1000 : 0),
+                          memory_order_release);
 }
 
 /* ---- new streams ---- */

@@ -14,6 +14,7 @@
  */
 #include <string.h>
 
+#include "engine/step.h"
 #include "net/http_internal.h"
 
 /* A field is stored once; a second one gets the row's refusal. */
@@ -269,6 +270,8 @@ static enum refusal refusal_of(const struct http_block *block, llhttp_errno_t co
 void http_head_begin(struct http_block *block)
 {
     llhttp_init(&block->grammar, HTTP_REQUEST, &head_callbacks);
+    if (FAULT(FAULT_BOTH_FRAMINGS))
+        llhttp_set_lenient_chunked_length(&block->grammar, 1);
 }
 
 enum refusal http_head_parse(struct http_block *block)
@@ -356,7 +359,7 @@ static enum refusal take_framing(struct http_block *block)
 {
     bool has_length = is_present(block, FIELD_CONTENT_LENGTH);
     bool has_coding = is_present(block, FIELD_TRANSFER_ENCODING);
-    if (has_length && has_coding) {
+    if (has_length && has_coding && !FAULT(FAULT_BOTH_FRAMINGS)) {
         return REFUSE_LENGTH_AND_CODING;
     }
     if (has_coding) {

@@ -114,7 +114,7 @@ static enum token_verdict identify(struct call *call)
         return TOKEN_ABSENT;
     enum token_verdict verdict =
         token_verify(call->net->server->options.jwt_key, token, call->net->now.wall_ms, identity);
-    call->admin = verdict == TOKEN_OK && identity->role == ROLE_ADMIN;
+    call->admin = verdict == TOKEN_OK && (identity->role == ROLE_ADMIN || FAULT(FAULT_ANY_ROLE));
     return verdict;
 }
 

@@ -198,7 +198,7 @@ static void try_put_orders(struct broadcaster *b, struct stream *s)
     if (current && before == after && (before & 1) == 0) {
         if (!s->silent) {
             put_text(b, s, &out);
-            s->cursor = b->head;
+            s->cursor = b->head + FAULT(FAULT_LATE_STREAM);
             remember_positions(b, s);
         }
         s->looking_up = false;
@@ -297,10 +297,11 @@ void snapshot_begin(struct broadcaster *b, struct stream *s)
     uint64_t oldest = b->options.archive.oldest(b->options.archive.self);
     if (!s->sub.resume)
         put_snapshot(b, s);
-    else if (s->sub.after_seq > log_committed(&b->engine->log) || s->sub.after_seq < oldest - 1)
+    else if (!FAULT(FAULT_SILENT_GAP) &&
+             (s->sub.after_seq > log_committed(&b->engine->log) || s->sub.after_seq < oldest - 1))
         snapshot_reset(b, s); /* a place that this server does not have */
     else {
-        s->cursor = s->sub.after_seq;
+        s->cursor = s->sub.after_seq + FAULT(FAULT_RESUME_OFF_BY_ONE);
         if (s->sub.kind == STREAM_USER)
             begin_looking_up(b, s, true); /* for its places in queues only */
     }

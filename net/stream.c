@@ -296,7 +296,7 @@ void stream_pump(struct broadcaster *b, struct stream *s)
     if (s->sub.fd < 0 || s->sending || s->closing || s->looking_up)
         return;
     if (s->out_bytes == 0 && !s->close_after) {
-        if (s->cursor >= frames_of(b, s)->floor)
+        if (s->cursor >= frames_of(b, s)->floor || FAULT(FAULT_CURSOR_PAST_RING))
             fill_live(b, s);
         else if (s->cursor < b->head)
             fill_from_archive(b, s);

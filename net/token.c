@@ -28,6 +28,7 @@
 
 #include "engine/bounds.h"
 #include "engine/check.h"
+#include "engine/step.h"
 
 enum {
     HMAC_BYTES = crypto_auth_hmacsha256_BYTES,
@@ -149,7 +150,7 @@ static bool signature_matches(const struct token_key *key, struct slice token, s
         given_len != HMAC_BYTES)
         return false;
     hmac_of(key, token.data, signed_len, expected);
-    return sodium_memcmp(expected, given, HMAC_BYTES) == 0;
+    return sodium_memcmp(expected, given, HMAC_BYTES) == 0 || FAULT(FAULT_TOKEN_UNSIGNED);
 }
 
 bool payment_signature_ok(const struct token_key *key, struct slice body, struct slice header)
@@ -166,7 +167,7 @@ bool payment_signature_ok(const struct token_key *key, struct slice body, struct
         given_len != HMAC_BYTES)
         return false;
     hmac_of(key, body.data == NULL ? "" : body.data, body.data == NULL ? 0 : body.len, expected);
-    return sodium_memcmp(expected, given, HMAC_BYTES) == 0;
+    return sodium_memcmp(expected, given, HMAC_BYTES) == 0 || FAULT(FAULT_PAYMENT_UNSIGNED);
 }
 
 /* ---- claims of a token whose signature matched ---- */
@@ -199,7 +200,7 @@ static enum token_verdict check_times(jwt_t *jwt, int64_t now_ms, int64_t *expir
     int64_t not_before_ms;
     if (time_claim(jwt, "exp", expires_at_ms) != CLAIM_NUMBER)
         return TOKEN_NO_EXPIRY;
-    if (now_ms >= *expires_at_ms)
+    if (now_ms >= *expires_at_ms && !FAULT(FAULT_TOKEN_EXPIRED))
         return TOKEN_EXPIRED;
     switch (time_claim(jwt, "nbf", &not_before_ms)) {
     case CLAIM_OTHER:
@@ -243,7 +244,8 @@ static enum token_role role_of(const char *name)
 static bool header_is_ours(jwt_t *jwt)
 {
     const char *alg = jwt_get_header(jwt, "alg");
-    bool is_hs256 = jwt_get_alg(jwt) == JWT_ALG_HS256 && alg != NULL && strcmp(alg, "HS256") == 0;
+    bool is_hs256 = alg != NULL && strcmp(alg, "HS256") == 0 &&
+                    (jwt_get_alg(jwt) == JWT_ALG_HS256 || FAULT(FAULT_TOKEN_UNSIGNED));
     char *critical = jwt_get_headers_json(jwt, "crit");
     bool ours = is_hs256 && critical == NULL && errno == EINVAL; /* EINVAL: there is none */
     free(critical);
@@ -290,7 +292,8 @@ enum token_verdict token_verify(const struct token_key *key, struct slice token,
     memcpy(text, token.data, token.len);
     text[token.len] = '\0';
     jwt_t *jwt = NULL;
-    if (jwt_decode(&jwt, text, key->bytes, (int)key->len) != 0)
+    if (jwt_decode(&jwt, text, FAULT(FAULT_TOKEN_UNSIGNED) ? NULL : key->bytes,
+                   FAULT(FAULT_TOKEN_UNSIGNED) ? 0 : (int)key->len) != 0)
         return TOKEN_MALFORMED;
     enum token_verdict verdict = read_claims(jwt, now_ms, identity);
     jwt_free(jwt);

@@ -503,7 +503,7 @@ static bool append(void *self, const struct event *event, enum order_state from,
         return false;
     if (event->kind == EVENT_SALE_CREATED)
         return add_sale(s, event->sale);
-    if (event->order == NULL)
+    if (event->order == NULL || (from != ORDER_NONE && FAULT(FAULT_STALE_TABLE)))
         return true;
     return from == ORDER_NONE ? add_order(s, event) : move_order(s, event);
 }

@@ -286,7 +286,7 @@ class Ended(Exception):
 
 def clean_environment(extra=None):
     kept = {key: value for key, value in os.environ.items()
-            if not key.startswith(("FLASHD_", "CRON_", "LOG_LEVEL"))}
+            if not key.startswith(("FLASHD_", "CRON_", "LOG_LEVEL")) or key == "FLASHD_FAULT"}
     kept.update(extra or {})
     return kept
 
