@@ -4,12 +4,15 @@
  * Must hold for any bytes:
  *   - cut into any pieces, with sends cut short and an engine that is slow, they are answered with
  *     the same bytes, and open the same stream, as when they come at once
+ *   - a head with two lengths for one body is refused, and nothing after it is answered
+ *   - there are no more answers than request lines, and one for what is no request
  *   - every answer is well formed; after the client's end nothing is left open or unanswered
  *   - memory agrees with what was made durable (front.c compares after each change)
  *
  * Thread: libFuzzer's one.
  */
 #include <string.h>
+#include <strings.h>
 
 #include "tests/fuzz/front.h"
 #include "tests/fuzz/fuzz.h"
@@ -24,6 +27,37 @@ static bool same_stream(const struct front *a, const struct front *b)
             x->kinds == y->kinds && (x->sale == NULL) == (y->sale == NULL) &&
             x->expires_at_ms == y->expires_at_ms && x->user_bytes == y->user_bytes &&
             memcmp(x->user, y->user, x->user_bytes) == 0);
+}
+
+/* How often word stands in text, in any letter case. */
+static unsigned occurrences(struct slice text, const char *word)
+{
+    size_t len = strlen(word);
+    unsigned count = 0;
+    for (size_t i = 0; i + len <= text.len; i++)
+        count += strncasecmp(text.data + i, word, len) == 0;
+    return count;
+}
+
+static bool has_two_lengths(struct slice bytes)
+{
+    const char *end = bytes.len > 0 ? memmem(bytes.data, bytes.len, "\r\n\r\n", 4) : NULL;
+    struct slice head = {bytes.data, end != NULL ? (size_t)(end - bytes.data) : 0};
+    return occurrences(head, "\r\ncontent-length:") + occurrences(head, "\r\ntransfer-encoding:") >
+           1;
+}
+
+static void check_answers(struct slice asked, struct slice said)
+{
+    unsigned answers = 0, first = 0;
+    struct answer answer;
+    for (; front_next_answer(&said, &answer); answers++) {
+        HOLDS(answer.status >= 200, "interim answers are not final ones");
+        first = answers == 0 ? answer.status : first;
+    }
+    HOLDS(answers <= occurrences(asked, " HTTP/1.") + 1, "one answer a request");
+    if (has_two_lengths(asked))
+        HOLDS(answers == 1 && first >= 400, "two lengths of one body are refused");
 }
 
 static void show(const char *name, const struct front *f)
@@ -54,9 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         show("in pieces", &pieces);
     }
     HOLDS(same, "how bytes are cut changes nothing");
-    struct slice rest = {whole.said, whole.said_len};
-    struct answer answer;
-    while (front_next_answer(&rest, &answer))
-        HOLDS(answer.status >= 200, "one final answer a request");
+    check_answers((struct slice){(const char *)data, size},
+                  (struct slice){whole.said, whole.said_len});
     return 0;
 }
