@@ -60,12 +60,23 @@ static void close_place(struct place *p)
     (void)rmdir(p->dir);
 }
 
-/* One look of the writer's, when its pause is over. Returns the pause after it. */
+static int count_commit(void *commits)
+{
+    ++*(int *)commits;
+    return 0;
+}
+
+/* One look of the writer's, when its pause is over. Returns the pause after it. A crash could come between any
+ * two transactions, so there must be one at most. */
 static int64_t look(struct place *p, uint64_t published, bool busy)
 {
+    int commits = 0;
     p->now.mono_ms += RETENTION_LOOK_MS;
+    (void)sqlite3_commit_hook(store_db(past_store(p->past)), count_commit, &commits);
     int64_t pause_ms = retention_step(p->retention, published, p->now, busy);
+    (void)sqlite3_commit_hook(store_db(past_store(p->past)), NULL, NULL);
     assert_true(pause_ms >= 0);
+    assert_in_range(commits, 0, 1);
     return pause_ms;
 }
 
