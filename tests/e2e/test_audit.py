@@ -178,6 +178,7 @@ def test_a_changed_order(t):
                               ("sale = (SELECT min(seq) FROM sale_rows)", paid), ("tag = tag + 1", paid),
                               ("created_at_ms = created_at_ms - 1", paid), ("updated_at_ms = updated_at_ms + 1", last),
                               ("expires_at_ms = 5", None), ("refund_due = 1", last), ("last_seq = seq", paid),
+                              ("last_seq = last_seq + 1", last + 1),
                               ("state = 77", paid), ("buyer = ''", paid)):
             check, told = data.spoil((f"UPDATE order_rows SET {change} WHERE seq = ?", paid))
             assert check == "changed-order", (change, told)
@@ -248,7 +249,8 @@ def test_a_changed_event(t):
                 check, told = data.spoil(("UPDATE event_rows SET kind = ? WHERE seq = ?", int(kind), paid))
                 assert told["seq"] == paid, (kind, told)
         other = data.ask("SELECT min(seq) FROM order_rows WHERE seq > ? AND seq <> ?", data.baseline, order)
-        for change in (f"ord = {other}", "ord = NULL", "sale = 1", "kind = 99"):
+        sale = data.ask("SELECT max(s.seq) FROM sale_rows s, event_rows e WHERE e.seq = ? AND s.seq <> e.sale", paid)
+        for change in (f"ord = {other}", "ord = NULL", f"sale = {sale}", "kind = 99"):
             check, told = data.spoil((f"UPDATE event_rows SET {change} WHERE seq = ?", paid))
             assert told["seq"] == paid, (change, told)
 
