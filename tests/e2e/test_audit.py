@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 
-from harness import binary, clean_environment, command_prefix, eventually, now_ms, patient, run_flashd
+from harness import binary, clean_environment, command_prefix, eventually, patient, run_flashd
 from history import audit, make_past, must_balance
 
 
@@ -98,12 +98,11 @@ def test_a_long_past_balances_with_every_kind_of_event(t):
 
 
 @patient
-def test_a_million_events_take_seconds_and_little_memory(t):
-    """The figures are in CHANGELOG.md; here they may be several times worse, since others run beside."""
+def test_an_audit_takes_3_us_an_event_and_little_memory(t):
+    """A million events in 3 s. In CPU time and with twice as much allowed, since others run beside."""
     data = t.new_data()
-    make_past(data, 300000, 10, 8)
+    make_past(data, 100000, 10, 8)
     report = t.file("rusage", "")
-    began = now_ms()
     code = ("import json,resource,subprocess,sys\n"
             "p = subprocess.run(sys.argv[2:], stdout=subprocess.DEVNULL)\n"
             "u = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
@@ -113,7 +112,7 @@ def test_a_million_events_take_seconds_and_little_memory(t):
     with open(report, encoding="ascii") as file:
         status, cpu_s, rss_kib = json.load(file)
     assert status == 0
-    assert cpu_s < 3 * 0.3 * 2, f"{cpu_s:.2f} s of CPU for 300,000 events ({now_ms() - began} ms)"
+    assert cpu_s < 3 * 0.1 * 2, f"{cpu_s:.2f} s of CPU for 100,000 events"
     assert rss_kib < 64 * 1024, f"{rss_kib} KiB"
 
 
