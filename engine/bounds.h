@@ -13,6 +13,7 @@
 #define FLASHD_ENGINE_BOUNDS_H
 
 #include <assert.h>
+#include <stdint.h>
 
 enum {
     CACHE_LINE_BYTES = 64,
@@ -24,6 +25,7 @@ enum {
     HOLD_MS_MIN = 1,
     HOLD_MS_MAX = 7 * 24 * 3600 * 1000,
     PAYLOAD_BYTES_MAX = 2048,
+    KEYS_MAX = 1 << 23, /* idempotency keys at a time */
 
 #ifdef FLASHD_SMALL
     WORKERS_MAX = 3,
@@ -37,6 +39,8 @@ enum {
     ORDER_BLOCK_BYTES = 1 << 14,
     SEQMAP_CHUNK_ENTRIES = 64,
     SEQMAP_CHUNKS = 1 << 10,
+    KEY_WORDS = 4,
+    KEY_KEEP_MS = 300,
 #else
     WORKERS_MAX = 16,
     NET_THREADS_MAX = 16,
@@ -50,12 +54,16 @@ enum {
     ORDER_BLOCK_BYTES = 1 << 21, /* of orders, mapped at a time: one huge page */
     SEQMAP_CHUNK_ENTRIES = 1 << 15,
     SEQMAP_CHUNKS = 1 << 20, /* 2^35 events */
+    KEY_WORDS = 64,          /* of a bucket of idempotency keys: one version, the rest are keys */
+    KEY_KEEP_MS = 24 * 3600 * 1000,
 #endif
 };
 
 static_assert((LOG_SLOTS & (LOG_SLOTS - 1)) == 0, "slots are found by mask");
 static_assert((COMMAND_RING_SLOTS & (COMMAND_RING_SLOTS - 1)) == 0, "ck_ring wants a power of two");
 static_assert((ORDER_BLOCK_BYTES & (ORDER_BLOCK_BYTES - 1)) == 0, "blocks are aligned by mask");
+static_assert(KEYS_MAX / (KEY_WORDS / 2) < UINT32_MAX / KEY_WORDS, "a key's number has 32 bits");
+static_assert((KEY_WORDS & (KEY_WORDS - 1)) == 0, "a key's number is split by mask");
 static_assert(PRODUCT_QTY_MAX < (1 << 30), "available has 30 bits in the stock word");
 static_assert((WORKERS_MAX + 1) * LOG_CREDIT_CHUNK < LOG_SLOTS / 2,
               "idle credits leave the log room");

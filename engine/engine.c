@@ -24,7 +24,7 @@ static bool init_ports(struct engine *e)
         wakes[i] = &e->workers[i].wake;
     wakes[e->options.workers] = &e->clock.wake;
     for (uint32_t i = 0; i < e->options.ports; i++)
-        if (!port_init(&e->ports[i], &e->log, e->options.workers + 1, wakes))
+        if (!port_init(&e->ports[i], &e->log, &e->keys, e->options.workers + 1, wakes))
             return false;
     return true;
 }
@@ -45,8 +45,9 @@ bool engine_init(struct engine *e, struct engine_options options, struct journal
         return false;
     memset(e->workers, 0, options.workers * sizeof *e->workers);
     memset(e->ports, 0, options.ports * sizeof *e->ports);
-    bool ok = log_init(&e->log, options.last_seq) && seqmap_init(&e->seqmap) &&
-              clock_init(&e->clock, e) && journal_init(&e->journal, e, store, options.published);
+    bool ok = log_init(&e->log, options.last_seq) && keys_init(&e->keys, options.keys) &&
+              seqmap_init(&e->seqmap) && clock_init(&e->clock, e) &&
+              journal_init(&e->journal, e, store, options.published);
     for (uint32_t i = 0; ok && i < options.workers; i++)
         ok = worker_init(&e->workers[i], e, i);
     return ok && init_ports(e);
@@ -61,6 +62,7 @@ void engine_free(struct engine *e)
     clock_free(&e->clock);
     journal_free(&e->journal);
     seqmap_free(&e->seqmap);
+    keys_free(&e->keys);
     log_free(&e->log);
     free((void *)e->sales);
     free(e->workers);

@@ -15,6 +15,7 @@
 
 #include "engine/clock.h"
 #include "engine/journal.h"
+#include "engine/keys.h"
 #include "engine/port.h"
 #include "engine/view.h"
 #include "engine/worker.h"
@@ -24,6 +25,7 @@ enum { SOLE_ACTIVE_NONE = -1, SOLE_ACTIVE_SEVERAL = -2 };
 struct engine_options {
     uint32_t workers; /* 1..WORKERS_MAX */
     uint32_t ports;   /* 1..PORTS_MAX */
+    uint32_t keys;    /* idempotency keys that fit, 0..KEYS_MAX */
     uint32_t state_interval_ms;
     keyed_hash *hash;
     uint64_t last_seq;  /* of the last durable event; 0 for none */
@@ -37,6 +39,7 @@ struct engine {
     struct port *ports;     /* options.ports of them */
     /* --- see their headers --- */
     struct log log;
+    struct keys keys;
     struct seqmap seqmap;
     struct clock clock;
     struct journal journal;

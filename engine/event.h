@@ -59,6 +59,7 @@ struct event {
     int64_t at_wall_ms;
     int64_t at_mono_ms; /* a hold's deadline is this plus the sale's hold_ms */
     uint32_t quantity;  /* units of the order */
+    uint32_t key;       /* number of the idempotency key that it answers (keys.h), 0 for none */
     uint8_t kind;       /* enum event_kind */
 };
 

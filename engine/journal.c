@@ -74,6 +74,21 @@ static void touch(struct journal *j, struct sale *sale)
     sale->touched = true;
 }
 
+/* What a purchase was told besides its seq: until when it may pay, or where it stands in the list. */
+static int64_t value_of(const struct event *event)
+{
+    if (event->kind == EVENT_ORDER_RESERVED)
+        return event->at_wall_ms + event->sale->terms.hold_ms;
+    return event->kind == EVENT_ORDER_QUEUED ? event->order->position : 0;
+}
+
+static void complete_key(struct journal *j, const struct event *event)
+{
+    struct keys *keys = &j->engine->keys;
+    keys_complete(keys, event->key, event->seq, value_of(event));
+    keys_link(keys, event->key, FAULT(FAULT_KEY_AFTER_COMMIT) ? &j->early_keys : &j->keys);
+}
+
 /* Replays one event on its sale's books and hands it to the store with the JSON that results. */
 static bool write_event(struct journal *j, const struct event *event)
 {
@@ -91,6 +106,8 @@ static bool write_event(struct journal *j, const struct event *event)
     }
     j->states_changed = j->states_changed || order == NULL;
     touch(j, event->sale);
+    if (event->key != 0)
+        complete_key(j, event);
     if (FAULT(FAULT_SKIP_SEQ) && event->seq % 50 == 0)
         return true;
     char payload[PAYLOAD_BYTES_MAX];
@@ -113,6 +130,44 @@ static bool write_watermark(struct journal *j)
            fail_store(j, "writing the watermark of the streams");
 }
 
+/* The refusals among them that saw no event after those of this batch. */
+static void take_keys(struct journal *j)
+{
+    struct keys *keys = &j->engine->keys;
+    uint64_t durable =
+        j->batch_count > 0 ? j->batch[j->batch_count - 1].seq : log_committed(&j->engine->log);
+    uint32_t lists[] = {j->early_keys, keys_waiting(keys) ? keys_take(keys) : 0};
+    j->early_keys = 0;
+    for (int i = 0; i < 2; i++) {
+        for (uint32_t key = lists[i], next; key != 0; key = next) {
+            next = keys_next(keys, key);
+            bool early = keys_kept(keys, key).seq > durable;
+            keys_link(keys, key, early ? &j->early_keys : &j->keys);
+        }
+    }
+}
+
+static bool write_keys(struct journal *j)
+{
+    const struct keys *keys = &j->engine->keys;
+    for (uint32_t key = j->keys; key != 0; key = keys_next(keys, key)) {
+        const struct kept kept = keys_kept(keys, key);
+        if (!j->store.keep(j->store.self, &kept))
+            return fail_store(j, "keeping an answer");
+    }
+    return true;
+}
+
+static void settle_keys(struct journal *j)
+{
+    struct keys *keys = &j->engine->keys;
+    for (uint32_t key = j->keys, next; key != 0; key = next) {
+        next = keys_next(keys, key);
+        keys_settle(keys, key);
+    }
+    j->keys = 0;
+}
+
 static bool write_batch(struct journal *j)
 {
     if (!j->store.begin(j->store.self))
@@ -125,12 +180,14 @@ static bool write_batch(struct journal *j)
     for (uint32_t i = 0; i < j->touched_count; i++)
         if (!j->store.save_sale(j->store.self, j->touched[i]))
             return fail_store(j, "writing a sale");
+    if (!write_keys(j))
+        return false;
     STEP("commit");
     return j->store.commit(j->store.self) || fail_store(j, "commit");
 }
 
 /* Everything becomes visible before committed_seq says so. */
-static bool show_batch(struct journal *j)
+static bool show_events(struct journal *j)
 {
     atomic_fetch_add_explicit(&j->engine->view_generation, 1, memory_order_acq_rel);
     for (uint32_t i = 0; i < j->batch_count; i++)
@@ -146,6 +203,14 @@ static bool show_batch(struct journal *j)
     j->states_changed = false;
     log_commit(&j->engine->log, j->batch[j->batch_count - 1].seq);
     atomic_fetch_add_explicit(&j->engine->view_generation, 1, memory_order_release);
+    return true;
+}
+
+static bool show_batch(struct journal *j)
+{
+    if (j->batch_count > 0 && !show_events(j))
+        return false;
+    settle_keys(j);
     for (uint32_t i = 0; i < j->engine->options.ports; i++)
         port_notify(&j->engine->ports[i]);
     return true;
@@ -160,11 +225,12 @@ static bool tidy(struct journal *j, bool busy)
 enum journal_result journal_round(struct journal *j)
 {
     take_batch(j);
+    take_keys(j);
     bool full = j->store.storage_full(j->store.self);
     /* Stored on change only: workers read this line. */
     if (full != atomic_load_explicit(&j->engine->storage_full, memory_order_relaxed))
         atomic_store_explicit(&j->engine->storage_full, full, memory_order_relaxed);
-    if (j->batch_count > 0)
+    if (j->batch_count > 0 || j->keys != 0)
         return write_batch(j) && show_batch(j) && tidy(j, true) ? JOURNAL_WROTE : JOURNAL_FAILED;
     /* Nothing to write but, perhaps, the watermark: it has waited for a batch to go with. */
     if (atomic_load_explicit(&j->engine->published, memory_order_acquire) > j->published &&

@@ -3,8 +3,10 @@
  *
  * Thread: writer.
  * In:     published events, in log order; whatever came while the last commit was syncing is one batch.
- * Out:    through a struct journal_store: one transaction a batch, with the streams' watermark. After its
- *         commit: the view, committed_seq, and a wake for every port, in this order.
+ *         Idempotency keys: with an event that answers one, or handed over by a worker (keys.h).
+ * Out:    through a struct journal_store: one transaction a batch, with the streams' watermark and the answers
+ *         of keys. After its commit: the view, committed_seq, the keys, and a wake for every port, in this
+ *         order.
  * Fails:  journal_round() says why; the caller must end the process. The outcome of a failed commit is
  *         unknown, so nothing may be answered any more; recovery finds out at the next start.
  *
@@ -17,6 +19,7 @@
 #include <stddef.h>
 
 #include "engine/event.h"
+#include "engine/keys.h"
 #include "engine/sale.h"
 
 struct engine;
@@ -31,6 +34,8 @@ struct journal_store {
                    const char *payload, size_t payload_bytes);
     /* A sale's row, once a batch, after its events. */
     bool (*save_sale)(void *self, const struct sale *sale);
+    /* The answer of an idempotency key, in the transaction of its event if it has one. */
+    bool (*keep)(void *self, const struct kept *kept);
     bool (*commit)(void *self);
     /* Notes that every event up to seq has been handed to the streams; inside a transaction. */
     bool (*note_published)(void *self, uint64_t seq, int64_t at_wall_ms);
@@ -51,6 +56,8 @@ struct journal {
     uint32_t batch_count;
     struct sale **touched; /* JOURNAL_BATCH_MAX */
     uint32_t touched_count;
+    uint32_t keys;       /* list (keys.h): answered by this batch */
+    uint32_t early_keys; /* list: refusals that saw what no batch has held yet */
     int64_t last_wall_ms;
     bool states_changed; /* the batch holds a sale's event */
     uint64_t published;  /* the watermark that the store has */

@@ -3,11 +3,13 @@
  *
  * Thread: any; constants.
  * Each row: the problem code of contract.md, the HTTP status that net/ answers with, and a
- * sentence. Adding an outcome touches one row here and the decision that names it.
+ * sentence. Adding an outcome touches one row here and the decision that names it. Rows of idempotency keys
+ * in flashd.db hold an outcome's number: a new one goes to the end, or SCHEMA_VERSION up.
  */
 #ifndef FLASHD_ENGINE_OUTCOME_H
 #define FLASHD_ENGINE_OUTCOME_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*    name                 HTTP  problem code            detail */
@@ -24,6 +26,10 @@
     X(HOLD_EXPIRED, 400, "hold-expired",                                                           \
       "the hold has expired and its units are gone; a refund is due")                              \
     X(NOT_CANCELLABLE, 400, "not-cancellable", "the order is neither waiting nor in payment")      \
+    X(NO_SALE_ACTIVE, 400, "sale-required", "saleId is required: no sale is active")               \
+    X(SEVERAL_SALES_ACTIVE, 400, "sale-required", "saleId is required: several sales are active")  \
+    X(NO_SUCH_SALE, 404, "not-found", "saleId: no sale has this id")                               \
+    X(NO_SUCH_ORDER, 404, "not-found", "transactionId: no transaction has this id")                \
     X(TOO_MANY_SALES, 400, "too-many-sales", "no more sales fit into this server")                 \
     X(STORAGE_FULL, 503, "storage-full",                                                           \
       "free disk space is below the threshold; no new orders are taken")                           \
@@ -44,5 +50,10 @@ struct outcome_row {
 
 /* The row of an outcome; static. */
 const struct outcome_row *outcome_row(enum outcome outcome);
+/* Whether the same request is welcome again: then nothing is kept under its idempotency key. */
+static inline bool outcome_is_passing(enum outcome outcome)
+{
+    return outcome_row(outcome)->http_status == 503;
+}
 
 #endif

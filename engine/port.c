@@ -11,10 +11,10 @@
 
 enum { IN_FLIGHT_MAX = COMMAND_RING_SLOTS - 1 }; /* what a ck_ring of that size holds */
 
-bool port_init(struct port *port, const struct log *log, uint32_t targets,
+bool port_init(struct port *port, const struct log *log, const struct keys *keys, uint32_t targets,
                struct wake *const wakes[])
 {
-    *port = (struct port){.log = log, .targets = targets};
+    *port = (struct port){.log = log, .keys = keys, .targets = targets};
     bool ok = true;
     for (uint32_t i = 0; i < targets; i++) {
         port->target_wakes[i] = wakes[i];
@@ -52,12 +52,19 @@ void port_flush(struct port *port)
     }
 }
 
-static bool head_is_durable(struct port *port, uint32_t target)
+static inline bool is_durable(const struct port *port, const struct reply *reply)
+{
+    if (FAULT(FAULT_ACK_BEFORE_COMMIT))
+        return true;
+    return reply->seq <= log_committed(port->log) &&
+           (reply->key == 0 || keys_is_settled(port->keys, reply->key));
+}
+
+static inline bool head_is_durable(struct port *port, uint32_t target)
 {
     if (!port->parked[target])
         port->parked[target] = reply_ring_pop(&port->channels[target].replies, &port->head[target]);
-    return port->parked[target] &&
-           (port->head[target].seq <= log_committed(port->log) || FAULT(FAULT_ACK_BEFORE_COMMIT));
+    return port->parked[target] && is_durable(port, &port->head[target]);
 }
 
 bool port_receive(struct port *port, struct reply *reply)

@@ -10,7 +10,8 @@
  *     port_awake(port);
  *
  * A reply waits in its ring until everything it depends on is committed: the ring is the parking lot.
- * Each target's replies carry rising seqs, so only the ring's head needs a look.
+ * Each target's replies carry rising seqs, so only the ring's head needs a look. A refusal with a key waits
+ * for the commit that keeps it, and what stands behind it waits as long: until the next commit is done.
  *
  * Threads: a port belongs to one thread (net-N, the broadcaster, main in the demo); the other ends of its
  *          rings belong to the workers and the clock. wake() is called by any engine thread, only while
@@ -19,6 +20,7 @@
 #ifndef FLASHD_ENGINE_PORT_H
 #define FLASHD_ENGINE_PORT_H
 
+#include "engine/keys.h"
 #include "engine/log.h"
 #include "engine/outcome.h"
 #include "engine/ring.h"
@@ -29,6 +31,7 @@ enum command_kind {
     COMMAND_ELIGIBLE, /* sale, name */
     COMMAND_PAY,      /* order */
     COMMAND_CANCEL,   /* order */
+    COMMAND_REFUSE,   /* outcome: decided by the sender; with a key, which keeps it */
     COMMAND_CREATE,   /* terms: the clock frees them with free() */
     COMMAND_PAUSE,    /* sale */
     COMMAND_RESUME,   /* sale */
@@ -39,9 +42,15 @@ struct command {
     uint64_t context; /* the sender's own; comes back in the reply */
     struct sale *sale;
     struct order *order;
-    struct sale_terms *terms;
+    union {
+        struct sale_terms *terms; /* COMMAND_CREATE */
+        uint32_t key; /* for workers: number of its idempotency key (keys.h), 0 for none */
+    };
     uint64_t name_hash;
-    uint32_t quantity;
+    union {
+        uint32_t quantity;
+        uint32_t outcome; /* COMMAND_REFUSE: enum outcome */
+    };
     uint8_t kind; /* enum command_kind */
     uint8_t name_bytes;
     char name[BUYER_NAME_BYTES_MAX];
@@ -55,6 +64,7 @@ struct reply {
     uint8_t outcome; /* enum outcome */
     uint8_t state;   /* enum order_state that the order was given or found in */
     uint8_t kind;    /* of the command */
+    uint32_t key;    /* not to be sent before this key is settled, 0 for none */
 };
 
 RING(command)
@@ -71,6 +81,7 @@ struct channel {
 struct port {
     /* --- net thread only --- */
     const struct log *log;
+    const struct keys *keys;
     uint32_t targets;
     struct wake *target_wakes[TARGETS_MAX];
     bool dirty[TARGETS_MAX];         /* got commands since the last flush */
@@ -87,7 +98,7 @@ struct port {
 };
 
 /* wakes: one per target, borrowed for the port's life. False when out of memory. */
-bool port_init(struct port *port, const struct log *log, uint32_t targets,
+bool port_init(struct port *port, const struct log *log, const struct keys *keys, uint32_t targets,
                struct wake *const wakes[]);
 void port_free(struct port *port);
 

@@ -33,6 +33,9 @@
     X(CANCEL_OVER_PROMOTION, "cancel-over-promotion")                                              \
     X(PAY_EXPIRED_TWICE, "pay-expired-twice")                                                      \
     X(LOST_WAKE, "lost-wake")                                                                      \
+    X(KEY_AFTER_COMMIT, "key-after-commit")                                                        \
+    X(KEY_TWICE, "key-twice")                                                                      \
+    X(FORGET_KEYS, "forget-keys")                                                                  \
     X(FORGET_DIRECTORY, "forget-directory")                                                        \
     X(COMMIT_WITHOUT_SYNC, "commit-without-sync")                                                  \
     X(TRUST_CACHE, "trust-cache")                                                                  \

@@ -69,15 +69,25 @@ static struct reply reply_to(const struct ask *ask, struct order *order, enum ou
                           .order = order,
                           .outcome = (uint8_t)outcome,
                           .state = (uint8_t)state,
-                          .kind = ask->command->kind};
+                          .kind = ask->command->kind,
+                          .key = ask->command->key};
 }
 
 static void refuse(struct worker *w, const struct ask *ask, struct order *order,
                    enum outcome outcome, enum order_state state)
 {
     MUST(w->refusal_count < WORKER_BATCH_MAX, "more refusals than commands in a round");
-    w->refusals[w->refusal_count++] =
-        (struct pending){.reply = reply_to(ask, order, outcome, state), .port = ask->port};
+    struct pending *p = &w->refusals[w->refusal_count++];
+    *p = (struct pending){.reply = reply_to(ask, order, outcome, state), .port = ask->port};
+    if (p->reply.key != 0 && outcome_is_passing(outcome)) {
+        keys_forget(&w->engine->keys, p->reply.key);
+        p->reply.key = 0;
+    }
+}
+
+static void note_key(struct worker *w, const struct reply *reply)
+{
+    keys_note(&w->engine->keys, reply->key, reply->kind, reply->outcome, reply->state);
 }
 
 static void defer(struct worker *w, const struct ask *ask)
@@ -97,6 +107,7 @@ static void fill(struct pending *p, const struct worker *w, const struct ask *as
     p->event.at_mono_ms = ask->now.mono_ms;
     p->event.quantity = order->quantity;
     p->event.kind = (uint8_t)kind;
+    p->event.key = p->reply.key = ask->command->key;
     p->reply.context = ask->command->context;
     p->reply.outcome = (uint8_t)outcome;
     p->reply.state = (uint8_t)event_row(kind)->state_after;
@@ -119,6 +130,8 @@ static void log_one(struct worker *w, struct pending *p, uint64_t seq)
         seqmap_put_order(&w->engine->seqmap, seq, p->event.order);
     }
     p->reply.seq = seq;
+    if (p->reply.key != 0)
+        note_key(w, &p->reply);
     port_answer(&w->engine->ports[p->port], w->index, &p->reply);
     log_publish(&w->engine->log, seq, &p->event);
     w->published = true;
@@ -449,6 +462,9 @@ static void decide(struct worker *w, const struct ask *ask)
     case COMMAND_CANCEL:
         decide_cancel(w, ask);
         return;
+    case COMMAND_REFUSE:
+        refuse(w, ask, NULL, (enum outcome)ask->command->outcome, ORDER_NONE);
+        return;
     default:
         MUST(false, "an admin's command at a worker");
     }
@@ -526,6 +542,11 @@ static void send_refusals(struct worker *w)
     for (uint32_t i = 0; i < w->refusal_count; i++) {
         struct pending *p = &w->refusals[i];
         p->reply.seq = seq;
+        if (p->reply.key != 0) {
+            note_key(w, &p->reply);
+            keys_hand_over(&w->engine->keys, p->reply.key, seq);
+            w->published = true; /* wakes the journal */
+        }
         port_answer(&w->engine->ports[p->port], w->index, &p->reply);
         answered[p->port] = true;
     }

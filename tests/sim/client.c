@@ -18,7 +18,7 @@
 static const char *const names[SIM_BUYERS_MAX] = {
     "ann",  "ben",  "cem",  "dan", "eva",  "fay",  "gus", "hana", "ivan",  "jana", "kofi", "lena",
     "milo", "nora", "omar", "pia", "quin", "rosa", "sam", "tara", "ursel", "vera", "wim",  "xenia"};
-static const char *const kinds[] = {"buy",    "eligible", "pay",    "cancel",
+static const char *const kinds[] = {"buy",    "eligible", "pay",    "cancel", "refuse",
                                     "create", "pause",    "resume", "end"};
 
 /* ---- sending ---- */
@@ -84,8 +84,8 @@ static uint8_t random_kind(void)
                                         COMMAND_RESUME, COMMAND_RESUME, COMMAND_END};
         return admin[random_below(r, sizeof admin)];
     }
-    static const uint8_t often[] = {COMMAND_BUY, COMMAND_BUY,    COMMAND_BUY,     COMMAND_PAY,
-                                    COMMAND_PAY, COMMAND_CANCEL, COMMAND_ELIGIBLE};
+    static const uint8_t often[] = {COMMAND_BUY, COMMAND_BUY,    COMMAND_BUY,      COMMAND_PAY,
+                                    COMMAND_PAY, COMMAND_CANCEL, COMMAND_ELIGIBLE, COMMAND_REFUSE};
     uint8_t kind = often[random_below(r, sizeof often)];
     bool of_order = kind == COMMAND_PAY || kind == COMMAND_CANCEL;
     return of_order && sim.orders_known == 0 ? COMMAND_BUY : kind;
@@ -102,7 +102,7 @@ static uint64_t random_known(const uint64_t *list, uint32_t count, uint32_t few)
 static struct flight random_flight(void)
 {
     struct flight flight = {.kind = random_kind()};
-    if (flight.kind == COMMAND_CREATE)
+    if (flight.kind == COMMAND_CREATE || flight.kind == COMMAND_REFUSE)
         return flight;
     if (flight.kind == COMMAND_PAY || flight.kind == COMMAND_CANCEL) {
         flight.order_seq = random_known(sim.orders, sim.orders_known, 6);
@@ -119,12 +119,25 @@ static struct flight random_flight(void)
     return flight;
 }
 
+static void put_buyer(struct command *command, const struct flight *flight)
+{
+    const char *name = names[flight->buyer];
+    command->quantity = flight->quantity;
+    command->name_bytes = (uint8_t)strlen(name);
+    memcpy(command->name, name, command->name_bytes);
+    command->name_hash = model_hash(name, command->name_bytes);
+}
+
 /* The command of a flight; returns the target. */
 static uint32_t make_command(struct command *command, const struct flight *flight)
 {
     const struct engine *e = &sim.engine;
     if (command->kind == COMMAND_CREATE)
         return engine_clock_target(e);
+    if (command->kind == COMMAND_REFUSE) {
+        command->outcome = OUTCOME_NO_SUCH_SALE;
+        return random_below(&sim.random, sim.scale.workers);
+    }
     if (command->kind == COMMAND_PAY || command->kind == COMMAND_CANCEL) {
         command->order = order_of(flight->order_seq);
         return command->order->owner;
@@ -132,12 +145,17 @@ static uint32_t make_command(struct command *command, const struct flight *fligh
     command->sale = sale_of(flight->sale_seq);
     if (command->kind != COMMAND_BUY && command->kind != COMMAND_ELIGIBLE)
         return engine_clock_target(e);
-    const char *name = names[flight->buyer];
-    command->quantity = flight->quantity;
-    command->name_bytes = (uint8_t)strlen(name);
-    memcpy(command->name, name, command->name_bytes);
-    command->name_hash = model_hash(name, command->name_bytes);
+    put_buyer(command, flight);
     return engine_worker_of(e, command->name_hash);
+}
+
+static bool sent(struct port *port, struct command *command, uint32_t target)
+{
+    if (port_send(port, target, command))
+        return true;
+    if (command->key != 0) /* the ring is full: 503 */
+        keys_forget(&sim.engine.keys, command->key);
+    return false;
 }
 
 bool client_send(struct port *port, struct flight wanted, struct sale_terms *terms)
@@ -152,7 +170,7 @@ bool client_send(struct port *port, struct flight wanted, struct sale_terms *ter
     flight->port = (uint8_t)(port - sim.engine.ports);
     flight->sent_seq = sim.model.judge.last_seq;
     uint32_t target = make_command(&command, flight);
-    if (!port_send(port, target, &command)) { /* the ring is full: 503 */
+    if (!keyed_begin(&command, flight) || !sent(port, &command, target)) {
         free(terms);
         flight->used = false;
         return false;
@@ -166,8 +184,9 @@ bool client_send(struct port *port, struct flight wanted, struct sale_terms *ter
 
 static void send_one(struct port *port)
 {
-    struct flight flight = random_flight();
-    sim.budget -= client_send(port, flight, flight.kind == COMMAND_CREATE ? random_terms() : NULL);
+    struct flight flight = keyed_wants_again() ? keyed_again() : random_flight();
+    sim.budget--;
+    (void)client_send(port, flight, flight.kind == COMMAND_CREATE ? random_terms() : NULL);
 }
 
 /* Nobody sends anything before the first sale is there. */
@@ -306,8 +325,14 @@ static void check_reply(const struct port *port, const struct reply *reply)
         wrong = check_buyer(f, reply);
     else if (f->kind == COMMAND_PAY || f->kind == COMMAND_CANCEL)
         wrong = check_order(f, reply);
+    else if (f->kind == COMMAND_REFUSE)
+        wrong = reply->outcome == OUTCOME_NO_SUCH_SALE || reply->outcome == OUTCOME_OVERLOAD
+                    ? NULL
+                    : "no answer to this command";
     else
         wrong = check_admin(f, reply);
+    if (wrong == NULL)
+        wrong = keyed_check(f, reply);
     if (wrong != NULL)
         world_fail("%s (%s, sale %llu, order %llu) answered with seq %llu and \"%s\": %s",
                    kinds[reply->kind], names[f->buyer], (unsigned long long)f->sale_seq,

@@ -91,6 +91,7 @@ bool rest_check(int64_t next_ms)
     const char *differs = model_compare(&sim.model, &sim.engine);
     if (differs != NULL)
         world_fail("%s", differs);
+    keyed_check_at_rest();
     if (sim.rests < RESTS_UNTIL_DONE)
         return true;
     check_nothing_is_due();

@@ -33,6 +33,7 @@ struct shared {
     uint64_t seed; /* the one that runs */
     uint64_t steps, lives, events[EVENT_KIND_COUNT], replies[OUTCOME_COUNT];
     uint64_t winners[RACE_WINNERS_MAX], contested;
+    uint64_t key_verdicts[KEY_NO_ROOM + 1];
 };
 
 #ifdef __SANITIZE_ADDRESS__
@@ -53,6 +54,8 @@ static void count_in(struct shared *shared)
         shared->replies[i] += sim.replies[i];
     shared->winners[sim.winner]++;
     shared->contested += sim.contested;
+    for (int i = 0; i <= KEY_NO_ROOM; i++)
+        shared->key_verdicts[i] += sim.key_verdicts[i];
 }
 
 /* False when the race was not run: one of those who may win never did, or nobody contested it. */
@@ -83,6 +86,10 @@ static void print_counts(const struct shared *shared)
         const char *code = outcome_row((enum outcome)i)->code;
         printf(" %s %llu", code[0] != 0 ? code : "done", (unsigned long long)shared->replies[i]);
     }
+    static const char *const verdicts[] = {"fresh", "settled", "in-flight", "mismatch", "no-room"};
+    printf("; keys:");
+    for (int i = 0; i <= KEY_NO_ROOM; i++)
+        printf(" %s %llu", verdicts[i], (unsigned long long)shared->key_verdicts[i]);
     printf("\n");
 }
 

@@ -3,6 +3,7 @@
  *
  *   sim.c      the command line: many seeds, one seed with a trace, one deliberate fault
  *   world.c    a seed: makes the world, lets the actors take turns, crashes it, restores it
+ *   keyed.c    idempotency keys that clients give, asked again at any time
  *   client.c   the ports' actors: send random commands, check every reply against what is durable
  *   race.c     instead of random commands: one race, set up so that it is close
  *   rest.c     what must hold whenever everybody sleeps, and what lets time pass then
@@ -28,6 +29,7 @@ enum {
     SIM_FLIGHTS_MAX = 128,
     SIM_KNOWN_MAX = 512,
     SIM_BUYERS_MAX = 24,
+    SIM_KEYS_MAX = 512,
 };
 
 struct actor {
@@ -51,12 +53,25 @@ struct flight {
     uint32_t quantity;
     uint64_t sale_seq, order_seq;
     uint64_t sent_seq; /* what was durable when it was sent */
+    uint32_t key;      /* index + 1 into sim.keys; 0: without */
+};
+
+/* An idempotency key that a client has given: what it asked, and what it was answered. */
+struct asked_key {
+    uint64_t tag;
+    uint8_t kind, buyer;
+    uint32_t quantity;
+    uint64_t sale_seq, order_seq;
+    bool answered;
+    struct kept answer;
+    int64_t answer_asked_wall_ms; /* when the request came that was answered so */
 };
 
 struct scale {
     uint32_t workers, ports, buyers, stride;
     uint32_t stock_max, quantity_max, waitlist_max, hold_max_ms, open_max_ms;
     uint32_t sync_max_ms, admin_in_1000, pause_ms_max, flights_max;
+    uint32_t keys, keyed_in_16, again_in_16;
     int64_t interval_ms;
 };
 
@@ -84,7 +99,10 @@ struct sim {
     /* --- clients --- */
     uint32_t budget; /* commands still to be sent */
     uint32_t in_flight;
-    struct flight flights[SIM_FLIGHTS_MAX];
+    struct flight
+        flights[SIM_FLIGHTS_MAX + PORTS_MAX]; /* each port may be about to send one more */
+    struct asked_key keys[SIM_KEYS_MAX];
+    uint32_t keys_asked;
     /* What the clients were told, and so may never be lost: by the seq that made it. */
     uint64_t sales[SALES_MAX], orders[SIM_KNOWN_MAX];
     uint32_t sales_known, orders_known;
@@ -105,6 +123,7 @@ struct sim {
     uint32_t phase;
     /* --- for the report --- */
     uint64_t events[EVENT_KIND_COUNT], replies[OUTCOME_COUNT], lives;
+    uint64_t key_verdicts[KEY_NO_ROOM + 1];
 };
 
 extern struct sim sim;
@@ -123,6 +142,16 @@ void client_body(void *arg);
 bool client_send(struct port *port, struct flight flight, struct sale_terms *terms);
 /* Takes the replies that are there and checks each. */
 void client_receive(struct port *port);
+
+/* Whether the next request asks again with a key; then what it asks. */
+bool keyed_wants_again(void);
+struct flight keyed_again(void);
+/* Before a command is sent. False: it is not to be sent, its key has an answer or none now. */
+bool keyed_begin(struct command *command, struct flight *flight);
+/* NULL, or what is wrong with this answer to a request with a key. */
+const char *keyed_check(const struct flight *flight, const struct reply *reply);
+/* Nothing is in flight: no key is. */
+void keyed_check_at_rest(void);
 /* After a restart: everything that a client was told is still there. */
 void client_check_known(void);
 

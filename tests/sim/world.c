@@ -245,6 +245,7 @@ static void begin_life(void)
 {
     const struct engine_options options = {.workers = sim.scale.workers,
                                            .ports = sim.scale.ports,
+                                           .keys = sim.scale.keys,
                                            .state_interval_ms = (uint32_t)sim.scale.interval_ms,
                                            .hash = model_hash,
                                            .last_seq = sim.model.judge.last_seq};
@@ -313,7 +314,10 @@ static void choose_scale(void)
                        .sync_max_ms = random_chance(r, 1, 2) ? 0 : 1u << random_below(r, 9),
                        .pause_ms_max = random_between(r, 0, 40),
                        .flights_max = random_between(r, 1, SIM_FLIGHTS_MAX),
-                       .interval_ms = random_between(r, 1, 20)};
+                       .interval_ms = random_between(r, 1, 20),
+                       .keys = random_below(r, 1u << random_below(r, 9)),
+                       .keyed_in_16 = random_chance(r, 1, 3) ? 0 : random_between(r, 1, 16),
+                       .again_in_16 = random_between(r, 1, 8)};
     sim.budget = random_between(r, 20, 400);
     sim.crashes_left = random_chance(r, 1, 2) ? 0 : random_between(r, 1, 3);
     sim.now = (struct now){.mono_ms = random_below(r, 1000), .wall_ms = 1700000000000};
@@ -332,6 +336,7 @@ bool world_run(uint64_t seed)
     sim.random = random_from(seed);
     sim.model.committing = committing;
     sim.model.committed = committed;
+    sim.model.now = &sim.now;
     if (race != NULL)
         race_choose_scale();
     else

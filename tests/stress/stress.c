@@ -36,6 +36,7 @@ enum {
     BUYERS = FEW_SALES ? 50000 : 400,
     HOLD_MS_SHORTEST = 1,
     HOLD_MS_LONGEST = 20,
+    KEYS_AT_A_TIME = 4,
 };
 
 /* What a command was answered; judged at the end. */
@@ -105,9 +106,24 @@ static bool send(struct client *c, struct command *command, uint32_t target)
 {
     bool sent = port_send(c->port, target, command);
     c->in_flight += sent;
-    if (!sent)
+    if (!sent && command->kind == COMMAND_CREATE)
         free(command->terms);
+    else if (!sent && command->key != 0)
+        keys_forget(&engine.keys, command->key);
     return sent;
+}
+
+/* Now and then with an idempotency key, of a few that both ports give at that time. The model says when one
+ * gets two answers. */
+static void send_for_worker(struct client *c, struct command *command, uint32_t target)
+{
+    struct kept kept;
+    uint64_t number = (uint64_t)mono_ms() << 8 | random_below(&c->random, KEYS_AT_A_TIME);
+    if (random_chance(&c->random, 1, 64) &&
+        keys_begin(&engine.keys, key_tag(model_hash(&number, sizeof number)), 0, now_read(), &kept,
+                   &command->key) != KEY_FRESH)
+        return;
+    (void)send(c, command, target);
 }
 
 static void send_for_buyer(struct client *c, struct sale *sale)
@@ -120,7 +136,7 @@ static void send_for_buyer(struct client *c, struct sale *sale)
         snprintf(command.name, sizeof command.name, "buyer-%u", random_below(&c->random, BUYERS));
     command.name_bytes = (uint8_t)bytes;
     command.name_hash = model_hash(command.name, command.name_bytes);
-    (void)send(c, &command, engine_worker_of(&engine, command.name_hash));
+    send_for_worker(c, &command, engine_worker_of(&engine, command.name_hash));
 }
 
 static void send_for_order(struct client *c)
@@ -131,7 +147,7 @@ static void send_for_order(struct client *c)
         return;
     struct command command = {
         .order = order, .kind = random_chance(&c->random, 2, 3) ? COMMAND_PAY : COMMAND_CANCEL};
-    (void)send(c, &command, order->owner);
+    send_for_worker(c, &command, order->owner);
 }
 
 static void send_one(struct client *c)
@@ -254,7 +270,8 @@ static void print_counts(const struct client *clients, int64_t seconds)
     uint64_t events[EVENT_KIND_COUNT] = {0};
     for (uint64_t seq = 1; seq <= model.judge.last_seq; seq++)
         events[judge_kind(&model.judge, seq)]++;
-    printf("stress: %lld s, %zu answers;", (long long)seconds, clients[0].count + clients[1].count);
+    printf("stress: %lld s, %zu answers, %u kept under keys;", (long long)seconds,
+           clients[0].count + clients[1].count, model.key_count);
     for (int i = 0; i < EVENT_KIND_COUNT; i++)
         printf(" %s %llu", event_row((enum event_kind)i)->wire_name, (unsigned long long)events[i]);
     printf("\n");
@@ -276,8 +293,11 @@ int main(int argc, char **argv)
     int64_t seconds = argc > 1 ? strtoll(argv[1], NULL, 10) : 3;
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : (uint64_t)now_read().wall_ms;
     printf("stress: seed %llu\n", (unsigned long long)seed);
-    const struct engine_options options = {
-        .workers = WORKERS, .ports = PORTS, .state_interval_ms = 5, .hash = model_hash};
+    const struct engine_options options = {.workers = WORKERS,
+                                           .ports = PORTS,
+                                           .keys = 10000,
+                                           .state_interval_ms = 5,
+                                           .hash = model_hash};
     static struct client clients[PORTS];
     stop_at_ms = mono_ms() + seconds * 1000;
     MUST(engine_init(&engine, options, model_store(&model)), "memory for an engine");

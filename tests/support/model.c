@@ -27,7 +27,7 @@ uint64_t model_hash(const void *bytes, size_t len)
 static bool model_begin(void *self)
 {
     struct model *m = self;
-    m->staged_count = m->saved_count = 0;
+    m->staged_count = m->saved_count = m->key_staged = 0;
     return true;
 }
 
@@ -57,6 +57,7 @@ static bool model_append(void *self, const struct event *event, enum order_state
     const struct order *order = event->order;
     struct model_staged *staged = &m->staged[m->staged_count++];
     staged->sale = event->sale;
+    staged->key = event->key;
     staged->entry = (struct judge_entry){.seq = event->seq,
                                          .sale_seq = event->sale->seq,
                                          .kind = (enum event_kind)event->kind,
@@ -82,10 +83,66 @@ static bool model_save_sale(void *self, const struct sale *sale)
     return true;
 }
 
+static bool model_keep(void *self, const struct kept *kept)
+{
+    struct model *m = self;
+    if (m->key_count + m->key_staged == m->key_room) {
+        m->key_room = m->key_room == 0 ? 64 : m->key_room * 2;
+        m->keys = realloc(m->keys, m->key_room * sizeof *m->keys);
+        MUST(m->keys != NULL, "memory for keys");
+    }
+    const struct now now = m->now != NULL ? *m->now : (struct now){0, 0};
+    m->keys[m->key_count + m->key_staged++] =
+        (struct model_key){*kept, now.wall_ms - (now.mono_ms - kept->asked_mono_ms)};
+    return true;
+}
+
 static bool refuse(struct model *m, const char *what, uint64_t seq)
 {
     snprintf(m->error, sizeof m->error, "seq %llu: %s", (unsigned long long)seq, what);
     return false;
+}
+
+/* Among the keys of this transaction; s: the sale as it stands after the event. */
+static bool has_its_answer(const struct model *m, const struct judge_entry *e,
+                           const struct judge_sale *s)
+{
+    bool pays = e->kind == EVENT_ORDER_PAID || e->kind == EVENT_ORDER_REFUND_DUE;
+    bool cancels = e->kind == EVENT_ORDER_CANCELLED;
+    uint8_t kind = pays ? COMMAND_PAY : cancels ? COMMAND_CANCEL : COMMAND_BUY;
+    uint8_t outcome = e->kind == EVENT_ORDER_REFUND_DUE ? OUTCOME_HOLD_EXPIRED
+                      : kind == COMMAND_BUY             ? OUTCOME_CREATED
+                                                        : OUTCOME_DONE;
+    int64_t value = e->kind == EVENT_ORDER_RESERVED ? e->at_wall_ms + e->terms->hold_ms
+                    : e->kind == EVENT_ORDER_QUEUED ? s->waiting
+                                                    : 0;
+    for (uint32_t i = 0; i < m->key_staged; i++) {
+        const struct kept *k = &m->keys[m->key_count + i].kept;
+        if (k->seq == e->seq && k->kind == kind && k->outcome == outcome && k->value == value)
+            return true;
+    }
+    return false;
+}
+
+const struct model_key *model_key_of(const struct model *m, uint64_t tag)
+{
+    for (uint32_t i = m->key_count; i > 0; i--)
+        if (m->keys[i - 1].kept.tag == tag)
+            return &m->keys[i - 1];
+    return NULL;
+}
+
+static bool commit_keys(struct model *m)
+{
+    for (; m->key_staged > 0; m->key_staged--, m->key_count++) {
+        const struct model_key *key = &m->keys[m->key_count];
+        const struct model_key *before = model_key_of(m, key->kept.tag);
+        if (key->kept.seq > m->judge.last_seq)
+            return refuse(m, "a refusal is kept before what it saw", key->kept.seq);
+        if (before != NULL && key->asked_wall_ms - before->asked_wall_ms <= KEY_KEEP_MS)
+            return refuse(m, "a key has two answers (G3)", key->kept.seq);
+    }
+    return true;
 }
 
 static bool commit_event(struct model *m, const struct model_staged *staged)
@@ -99,6 +156,8 @@ static bool commit_event(struct model *m, const struct model_staged *staged)
     if (staged->available != s->available || staged->held != s->held || staged->sold != s->sold ||
         staged->waiting != s->waiting)
         return refuse(m, "the payload's counters are not those of the history", e->seq);
+    if (staged->key != 0 && !has_its_answer(m, e, s))
+        return refuse(m, "an event commits without the answer of its key (G3)", e->seq);
     if (m->committed != NULL)
         m->committed(e);
     return true;
@@ -126,6 +185,8 @@ static bool model_commit(void *self)
         if (s == NULL || !same_books(s, &m->saved[i]->books))
             return refuse(m, "a sale's row is not what its events say", m->saved[i]->seq);
     }
+    if (!commit_keys(m))
+        return false;
     m->staged_count = m->saved_count = 0;
     if (m->committing != NULL)
         m->committing("after-durable");
@@ -158,6 +219,7 @@ struct journal_store model_store(struct model *model)
                                   .begin = model_begin,
                                   .append = model_append,
                                   .save_sale = model_save_sale,
+                                  .keep = model_keep,
                                   .commit = model_commit,
                                   .tidy = model_tidy,
                                   .storage_full = model_full,
@@ -166,13 +228,15 @@ struct journal_store model_store(struct model *model)
 
 void model_crash(struct model *model)
 {
-    model->staged_count = model->saved_count = 0;
+    model->staged_count = model->saved_count = model->key_staged = 0;
     judge_new_life(&model->judge);
 }
 
 void model_free(struct model *model)
 {
     judge_free(&model->judge);
+    free(model->keys);
+    model->keys = NULL;
 }
 
 /* ---- recovery ---- */
@@ -219,6 +283,10 @@ const char *model_restore(struct model *model, struct engine *engine, struct now
         wrong = engine_restore_order(&restore, &row);
     }
     const char *at_end = engine_restore_done(&restore);
+    for (uint32_t i = 0; wrong == NULL && i < model->key_count; i++)
+        if (!keys_restore(&engine->keys, &model->keys[i].kept, now,
+                          now.wall_ms - model->keys[i].asked_wall_ms))
+            wrong = "the keys do not fit any more";
     journal_refresh_sole_active(engine);
     return wrong != NULL ? wrong : at_end;
 }

@@ -7,7 +7,9 @@
  * rows: model_restore() builds a new engine's memory from them, as recovery does from SQLite.
  *
  * Also checked: the counters in each payload are the judge's after that event, and each saved sale
- * row is the judge's after the batch (G4).
+ * row is the judge's after the batch (G4). An event that answers an idempotency key commits with that
+ * key's answer and no later, a refusal's is not ahead of what it saw, and no key has two answers within
+ * KEY_KEEP_MS (G3).
  *
  * Threads: the journal's, while it runs; then the test's.
  * Faults: commit_fails_in, full.
@@ -23,6 +25,13 @@ struct model_staged {
     struct judge_entry entry;
     const struct sale *sale;                 /* borrowed until the commit */
     uint64_t available, held, sold, waiting; /* as the payload has them */
+    uint32_t key;                            /* of the event: 0 for none */
+};
+
+/* The answer of an idempotency key. */
+struct model_key {
+    struct kept kept;
+    int64_t asked_wall_ms;
 };
 
 struct model {
@@ -39,9 +48,15 @@ struct model {
     uint32_t staged_count;
     const struct sale *saved[JOURNAL_BATCH_MAX];
     uint32_t saved_count;
+    /* --- keys: durable ones, then those of the open transaction --- */
+    struct model_key *keys;
+    uint32_t key_count, key_staged, key_room;
+    const struct now *now; /* what keys are dated by; borrowed; NULL: time stands still */
 };
 
 struct journal_store model_store(struct model *model);
+/* The durable answer of a key; NULL when it has none. The last one. */
+const struct model_key *model_key_of(const struct model *model, uint64_t tag);
 /* The open transaction is lost. */
 void model_crash(struct model *model);
 /* Into a fresh engine made with last_seq = model->judge.last_seq. NULL, or what was wrong. */
