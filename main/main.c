@@ -26,6 +26,7 @@
 #include "net/broadcast.h"
 #include "net/server.h"
 #include "persist/archive.h"
+#include "persist/keys.h"
 #include "persist/recovery.h"
 #include "persist/store.h"
 
@@ -83,6 +84,7 @@ static bool open_engine(struct process *p, bool demo, char *error)
     hash_set_key(store_key(p->store));
     struct engine_options options = {.workers = p->settings.workers,
                                      .ports = p->settings.net_threads + 1 + demo,
+                                     .keys = p->settings.idempotency_keys,
                                      .state_interval_ms = p->settings.state_interval_ms,
                                      .hash = keyed_siphash,
                                      .last_seq = store_last_seq(p->store),
@@ -98,12 +100,15 @@ static bool recover_engine(struct process *p, char *error)
 {
     struct recovery found;
     struct now began = now_read();
-    if (!recover(store_db(p->store), &p->engine, began, &found, error, LINE_BYTES_MAX))
+    uint64_t keys;
+    if (!recover(store_db(p->store), &p->engine, began, &found, error, LINE_BYTES_MAX) ||
+        !keys_recover(store_db(p->store), &p->engine, began, &keys, error, LINE_BYTES_MAX))
         return false;
     diag(DIAG_INFO,
          "recovered sales=%" PRIu64 " orders=%" PRIu64 " held=%" PRIu64 " waiting=%" PRIu64
-         " baseline=%" PRIu64 " events=%" PRIu64 " republished=%" PRIu64 " ms=%" PRId64,
-         found.sales, found.orders, found.held, found.waiting, found.baseline, found.events,
+         " baseline=%" PRIu64 " events=%" PRIu64 " keys=%" PRIu64 " republished=%" PRIu64
+         " ms=%" PRId64,
+         found.sales, found.orders, found.held, found.waiting, found.baseline, found.events, keys,
          store_last_seq(p->store) - store_published(p->store), now_read().mono_ms - began.mono_ms);
     if (store_retain(p->store, (int64_t)p->settings.retention_days * DAY_MS))
         return true;

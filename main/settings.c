@@ -442,6 +442,9 @@ static const struct row rows[] = {
      "event streams at once; more get 503", FIELD(max_streams)},
     {"max-streams-per-address", NULL, "10000", &kind_u32, 1, 1000000, NULL,
      "event streams at once from one address; more get 503", FIELD(max_streams_per_address)},
+    {"idempotency-keys", NULL, "1000000", &kind_u32, 1, KEYS_MAX, NULL,
+     "keys of 24 hours that fit, for 96 bytes of memory and 50 of disk each; more may get 503",
+     FIELD(idempotency_keys)},
 };
 
 enum { ROW_COUNT = sizeof rows / sizeof rows[0] };

@@ -53,6 +53,7 @@ struct settings {
         max_connections;  /* --max-connections, 1..1000000, default 0: by the descriptor limit */
     uint32_t max_streams; /* --max-streams, 1..1000000 */
     uint32_t max_streams_per_address;   /* --max-streams-per-address, 1..1000000 */
+    uint32_t idempotency_keys;          /* --idempotency-keys, 1..KEYS_MAX */
     uint8_t origins[SETTINGS_ROWS_MAX]; /* enum setting_origin by table row, for settings_print() */
 };
 

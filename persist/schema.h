@@ -4,6 +4,7 @@
  *   sale_rows     one a sale, keyed by the seq of its sale.created; changed once per commit
  *   order_rows    one an order, keyed by the seq of the event that made it: append-only keys
  *   event_rows    one an event: the outbox and the source of truth
+ *   key_rows      one an idempotency key that has its answer: append-only keys (persist/keys.h)
  *   publications  watermarks: events up to up_to_seq had been handed to the streams at at_ms
  *   meta          the key that ids and name hashes are made with
  *   baseline, baseline_sales, baseline_orders

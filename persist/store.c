@@ -29,6 +29,7 @@
 #include "engine/diag.h"
 #include "engine/now.h"
 #include "engine/step.h"
+#include "persist/keys.h"
 #include "persist/retention.h"
 #include "persist/schema.h"
 
@@ -81,6 +82,7 @@ static const char *const statements[STMT_COUNT] = {
 struct store {
     sqlite3 *db;
     sqlite3_stmt *statements[STMT_COUNT];
+    struct key_rows key_rows;
     int lock_fd;
     int wal_pages;               /* in the WAL after the last commit */
     uint64_t published;          /* the watermark in the file */
@@ -273,7 +275,7 @@ static bool prepare(struct store *s, char *error, size_t bytes)
         if (sqlite3_prepare_v3(s->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
                                &s->statements[i], NULL) != SQLITE_OK)
             return fail_db(s->db, "schema", error, bytes);
-    return true;
+    return key_rows_prepare(&s->key_rows, s->db) || fail_db(s->db, "schema", error, bytes);
 }
 
 /* The database and its log lie in the directory by now, until the end. SQLite has synced their names, but it
@@ -311,6 +313,7 @@ void store_close(struct store *s)
     for (int i = 0; i < STMT_COUNT; i++)
         sqlite3_finalize(s->statements[i]);
     retention_free(s->retention);
+    key_rows_finalize(&s->key_rows);
     (void)sqlite3_close(s->db); /* the last connection's close checkpoints */
     if (s->lock_fd >= 0)
         (void)close(s->lock_fd);
@@ -524,6 +527,11 @@ static bool save_sale(void *self, const struct sale *sale)
     return run(move) && sqlite3_changes(s->db) == 1;
 }
 
+static bool keep(void *self, const struct kept *kept)
+{
+    return key_rows_add(&((struct store *)self)->key_rows, kept, now_read());
+}
+
 static bool note_published(void *self, uint64_t seq, int64_t at_wall_ms)
 {
     struct store *s = self;
@@ -571,6 +579,7 @@ struct journal_store store_journal(struct store *s, keyed_hash *hash)
                                   .begin = begin,
                                   .append = append,
                                   .save_sale = save_sale,
+                                  .keep = keep,
                                   .commit = commit,
                                   .note_published = note_published,
                                   .tidy = tidy,

@@ -301,6 +301,7 @@ static void whole_numbers_are_held_to_their_ranges(void **state)
         {"--max-connections", "0", "1000000", "-1", "1000001", "0 to 1000000"},
         {"--max-streams", "1", "1000000", "0", "1000001", "1 to 1000000"},
         {"--max-streams-per-address", "1", "1000000", "0", "1000001", "1 to 1000000"},
+        {"--idempotency-keys", "1", "8388608", "0", "8388609", "1 to 8388608"},
     };
     static const char *const never[] = {"x",
                                         "1x",
@@ -694,6 +695,7 @@ static void help_has_a_line_for_each_flag(void **state)
         "--max-connections ",
         "--max-streams ",
         "--max-streams-per-address ",
+        "--idempotency-keys ",
     };
     char *text = printed(true);
     size_t lines = 0;

@@ -1,0 +1,116 @@
+/*
+ * keys.c: see keys.h.
+ *
+ * Thread: main at start, then the writer. In: answers from the journal. Out: rows; at a start, the engine's
+ * table. Fails: a row that can't be is refused by name, as recovery.c does; one whose order has been removed
+ * by retention is passed over, since its answer can't be told any more.
+ */
+#include "persist/keys.h"
+
+#include <stdio.h>
+
+#include "engine/engine.h"
+
+enum { REMOVE_EVERY = 64, REMOVE_COUNT = 2 * REMOVE_EVERY };
+
+bool key_rows_prepare(struct key_rows *rows, sqlite3 *db)
+{
+    static const char add[] =
+        "INSERT INTO key_rows(tag, body, kind, outcome, state, seq, value, asked_at_ms)"
+        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    /* Looks at the oldest few only, old or not. */
+    static const char remove_old[] =
+        "DELETE FROM key_rows WHERE id IN (SELECT id FROM (SELECT id, asked_at_ms"
+        " FROM key_rows ORDER BY id LIMIT ?1) WHERE asked_at_ms < ?2)";
+    return sqlite3_prepare_v3(db, add, -1, SQLITE_PREPARE_PERSISTENT, &rows->add, NULL) ==
+               SQLITE_OK &&
+           sqlite3_prepare_v3(db, remove_old, -1, SQLITE_PREPARE_PERSISTENT, &rows->remove_old,
+                              NULL) == SQLITE_OK;
+}
+
+void key_rows_finalize(struct key_rows *rows)
+{
+    sqlite3_finalize(rows->add);
+    sqlite3_finalize(rows->remove_old);
+}
+
+static bool run(sqlite3_stmt *statement)
+{
+    int rc = sqlite3_step(statement);
+    (void)sqlite3_reset(statement);
+    return rc == SQLITE_DONE;
+}
+
+static bool remove_old(struct key_rows *rows, int64_t now_wall_ms)
+{
+    (void)sqlite3_bind_int(rows->remove_old, 1, REMOVE_COUNT);
+    (void)sqlite3_bind_int64(rows->remove_old, 2, now_wall_ms - KEY_KEEP_MS);
+    return run(rows->remove_old);
+}
+
+bool key_rows_add(struct key_rows *rows, const struct kept *kept, struct now now)
+{
+    int64_t asked_wall_ms = now.wall_ms - (now.mono_ms - kept->asked_mono_ms);
+    (void)sqlite3_bind_int64(rows->add, 1, (sqlite3_int64)kept->tag);
+    (void)sqlite3_bind_int64(rows->add, 2, (sqlite3_int64)kept->body);
+    (void)sqlite3_bind_int(rows->add, 3, kept->kind);
+    (void)sqlite3_bind_int(rows->add, 4, kept->outcome);
+    (void)sqlite3_bind_int(rows->add, 5, kept->state);
+    (void)sqlite3_bind_int64(rows->add, 6, (sqlite3_int64)kept->seq);
+    (void)sqlite3_bind_int64(rows->add, 7, kept->value);
+    (void)sqlite3_bind_int64(rows->add, 8, asked_wall_ms);
+    return run(rows->add) && (++rows->added % REMOVE_EVERY != 0 || remove_old(rows, now.wall_ms));
+}
+
+/* ---- recovery ---- */
+
+static struct kept kept_of(sqlite3_stmt *row)
+{
+    return (struct kept){.tag = (uint64_t)sqlite3_column_int64(row, 0),
+                         .body = (uint64_t)sqlite3_column_int64(row, 1),
+                         .kind = (uint8_t)sqlite3_column_int(row, 2),
+                         .outcome = (uint8_t)sqlite3_column_int(row, 3),
+                         .state = (uint8_t)sqlite3_column_int(row, 4),
+                         .seq = (uint64_t)sqlite3_column_int64(row, 5),
+                         .value = sqlite3_column_int64(row, 6)};
+}
+
+/* NULL, or what is wrong; static. */
+static const char *restore(struct engine *engine, sqlite3_stmt *row, struct now now,
+                           uint64_t *count)
+{
+    const struct kept kept = kept_of(row);
+    bool bought = kept.kind == COMMAND_BUY && kept.outcome == OUTCOME_CREATED;
+    if (kept.tag == 0 || kept.outcome >= OUTCOME_COUNT || kept.state >= ORDER_STATE_COUNT)
+        return "a key's row is malformed";
+    if (kept.seq > engine->options.last_seq)
+        return "a key's row is ahead of the events (G3)";
+    if (bought && seqmap_order(&engine->seqmap, kept.seq) == NULL)
+        return NULL;
+    ++*count;
+    return keys_restore(&engine->keys, &kept, now, now.wall_ms - sqlite3_column_int64(row, 7))
+               ? NULL
+               : "the keys of the last 24 hours do not fit; raise --idempotency-keys";
+}
+
+bool keys_recover(sqlite3 *db, struct engine *engine, struct now now, uint64_t *count, char *error,
+                  size_t error_bytes)
+{
+    static const char sql[] = "SELECT tag, body, kind, outcome, state, seq, value, asked_at_ms FROM"
+                              " key_rows WHERE asked_at_ms >= ?1 ORDER BY id";
+    sqlite3_stmt *rows = NULL;
+    const char *wrong = NULL;
+    int rc = sqlite3_prepare_v2(db, sql, -1, &rows, NULL);
+    *count = 0;
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(rows, 1, now.wall_ms - KEY_KEEP_MS);
+    if (rc == SQLITE_OK)
+        while (wrong == NULL && (rc = sqlite3_step(rows)) == SQLITE_ROW)
+            wrong = restore(engine, rows, now, count);
+    sqlite3_finalize(rows);
+    if (wrong == NULL && rc == SQLITE_DONE)
+        return true;
+    snprintf(error, error_bytes, "recovery of %s failed: %s", sqlite3_db_filename(db, "main"),
+             wrong != NULL ? wrong : sqlite3_errmsg(db));
+    return false;
+}

@@ -1,0 +1,39 @@
+/*
+ * keys.h: answers of idempotency keys in flashd.db (table key_rows), and the way back into memory.
+ *
+ * A row is written in the transaction of the event that it answers with; a refusal's in one that holds all that
+ * the refusal saw. Rows are appended, and every so many new ones remove as many again that are older than
+ * KEY_KEEP_MS from the other end: nothing is done for keys while none comes. The table holds what the engine's
+ * table of keys can (KEY_SLOTS a bucket, some 50 bytes each), and at most as many again that are old.
+ *
+ * Thread: main at start, then the writer; one connection, the store's.
+ * Fails:  with SQLite's message; keys_recover() with one line that says what to do.
+ */
+#ifndef FLASHD_PERSIST_KEYS_H
+#define FLASHD_PERSIST_KEYS_H
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/keys.h"
+
+struct engine;
+
+struct key_rows {
+    sqlite3_stmt *add, *remove_old;
+    uint64_t added;
+};
+
+/* False: sqlite3_errmsg() says why. */
+bool key_rows_prepare(struct key_rows *rows, sqlite3 *db);
+void key_rows_finalize(struct key_rows *rows);
+/* Within a transaction. */
+bool key_rows_add(struct key_rows *rows, const struct kept *kept, struct now now);
+
+/* After recover(): the keys of the last KEY_KEEP_MS; *count of them. */
+bool keys_recover(sqlite3 *db, struct engine *engine, struct now now, uint64_t *count, char *error,
+                  size_t error_bytes);
+
+#endif
