@@ -30,6 +30,7 @@ static const struct status_row status_rows[] = {
     {404, "Not Found"},
     {405, "Method Not Allowed"},
     {408, "Request Timeout"},
+    {409, "Conflict"},
     {413, "Content Too Large"},
     {414, "URI Too Long"},
     {415, "Unsupported Media Type"},
@@ -81,7 +82,7 @@ static void put_head(struct net *net, const struct conn *conn, struct text *head
     text_str(head, type);
     text_str(head, "\r\nCache-Control: no-store\r\nContent-Length: ");
     text_number(head, body_bytes);
-    if (status == 503)
+    if (status == 503 || status == 409)
         text_str(head, "\r\nRetry-After: 1");
     if (status == 401)
         text_str(head, "\r\nWWW-Authenticate: Bearer");

@@ -13,6 +13,7 @@
 
 #include "net/answer.h"
 #include "net/body.h"
+#include "net/keyed.h"
 #include "net/metrics.h"
 #include "net/openapi.h"
 #include "net/pairs.h"
@@ -41,10 +42,13 @@ static void send_command(const struct call *call, uint32_t target, struct comman
 {
     command->context = conn_context(call->conn);
     call->conn->admin = call->admin;
-    if (!port_send(call->net->port, target, command)) {
-        free(command->terms);
-        answer_outcome(call->net, call->conn, OUTCOME_OVERLOAD, NULL);
+    if (port_send(call->net->port, target, command)) {
+        call->keyed->number = 0; /* the engine's now */
+        return;
     }
+    if (command->kind == COMMAND_CREATE)
+        free(command->terms);
+    answer_outcome(call->net, call->conn, OUTCOME_OVERLOAD, NULL);
 }
 
 static void send_for_buyer(const struct call *call, enum command_kind kind, struct sale *sale,
@@ -52,6 +56,7 @@ static void send_for_buyer(const struct call *call, enum command_kind kind, stru
 {
     struct engine *engine = call->net->engine;
     struct command command = {.sale = sale,
+                              .key = call->keyed->number,
                               .name_hash = engine->options.hash(name.data, name.len),
                               .quantity = quantity,
                               .kind = (uint8_t)kind,
@@ -62,8 +67,19 @@ static void send_for_buyer(const struct call *call, enum command_kind kind, stru
 
 static void send_for_order(const struct call *call, enum command_kind kind, struct order *order)
 {
-    struct command command = {.order = order, .kind = (uint8_t)kind};
+    struct command command = {.order = order, .key = call->keyed->number, .kind = (uint8_t)kind};
     send_command(call, order->owner, &command);
+}
+
+/* With a key, a refusal has to be kept before it is sent: by any worker, as its own are. */
+static void refuse(const struct call *call, enum outcome outcome)
+{
+    uint32_t key = call->keyed->number;
+    struct command command = {.key = key, .outcome = outcome, .kind = COMMAND_REFUSE};
+    if (key == 0)
+        answer_outcome(call->net, call->conn, outcome, NULL);
+    else
+        send_command(call, key % call->net->engine->options.workers, &command);
 }
 
 static void send_for_sale(const struct call *call, enum command_kind kind)
@@ -84,16 +100,13 @@ static struct sale *sale_to_buy_from(const struct call *call, struct slice id)
     if (id.data != NULL) {
         struct sale *sale = engine_find_sale(engine, id.data, id.len);
         if (sale == NULL)
-            not_found(call, "saleId: no sale has this id");
+            refuse(call, OUTCOME_NO_SUCH_SALE);
         return sale;
     }
     int32_t sole = atomic_load_explicit(&engine->sole_active, memory_order_acquire);
     if (sole >= 0)
         return engine_sale_at(engine, (uint32_t)sole);
-    answer_problem(call->net, call->conn, 400, "sale-required",
-                   sole == SOLE_ACTIVE_NONE ? "saleId is required: no sale is active"
-                                            : "saleId is required: several sales are active",
-                   NULL);
+    refuse(call, sole == SOLE_ACTIVE_NONE ? OUTCOME_NO_SALE_ACTIVE : OUTCOME_SEVERAL_SALES_ACTIVE);
     return NULL;
 }
 
@@ -119,10 +132,10 @@ static void buy_from(const struct call *call, struct sale *sale, struct slice na
     if (refused == OUTCOME_DONE)
         send_for_buyer(call, COMMAND_BUY, sale, name, quantity);
     else
-        answer_outcome(call->net, call->conn, refused, NULL);
+        refuse(call, refused);
 }
 
-void handle_buy(const struct call *call)
+static void buy(const struct call *call)
 {
     struct body body;
     if (!body_open(&body, call))
@@ -137,6 +150,11 @@ void handle_buy(const struct call *call)
     if (sale != NULL)
         buy_from(call, sale, name, (uint32_t)quantity);
     body_close(&body);
+}
+
+void handle_buy(const struct call *call)
+{
+    keyed_handle(call, COMMAND_BUY, buy);
 }
 
 void handle_eligible(const struct call *call)
@@ -162,7 +180,7 @@ static struct order *order_of_body(struct body *body)
     struct order *order = engine_find_order(body->call->net->engine, id.data, id.len);
     if (order == NULL) {
         body_close(body);
-        not_found(body->call, "transactionId: no transaction has this id");
+        refuse(body->call, OUTCOME_NO_SUCH_ORDER);
     }
     return order;
 }
@@ -177,6 +195,16 @@ static void act_on_order(const struct call *call, enum command_kind kind)
     send_for_order(call, kind, order);
 }
 
+static void pay(const struct call *call)
+{
+    act_on_order(call, COMMAND_PAY);
+}
+
+static void cancel(const struct call *call)
+{
+    act_on_order(call, COMMAND_CANCEL);
+}
+
 void handle_paid(const struct call *call)
 {
     const struct token_key *key = call->net->server->options.payment_key;
@@ -186,7 +214,7 @@ void handle_paid(const struct call *call)
                        "X-Flashd-Signature must be sha256= and the HMAC-SHA256 of the body", NULL);
         return;
     }
-    act_on_order(call, COMMAND_PAY);
+    keyed_handle(call, COMMAND_PAY, pay);
 }
 
 /* The dummy payment provider: takes any payment of the whole order, then does what its call of
@@ -209,7 +237,7 @@ void handle_pay(const struct call *call)
 
 void handle_cancel(const struct call *call)
 {
-    act_on_order(call, COMMAND_CANCEL);
+    keyed_handle(call, COMMAND_CANCEL, cancel);
 }
 
 /* ---- admins ---- */

@@ -91,6 +91,9 @@ static void put_log(struct text *out, const struct engine *engine)
            "Decided events that no commit has taken up yet.", log_lag(log, LOG_READER_JOURNAL));
     single(out, "flashd_log_clock_lag_events", "gauge",
            "Decided events that the clock has not read yet.", log_lag(log, LOG_READER_CLOCK));
+    single(out, "flashd_idempotency_keys_kept_total", "counter",
+           "Answers kept under an idempotency key, with those found at the start.",
+           relaxed(&engine->keys.kept_count));
     single(out, "flashd_storage_full", "gauge",
            "1 while new orders are refused for want of disk space.",
            atomic_load_explicit(&engine->storage_full, memory_order_relaxed));

@@ -84,7 +84,8 @@ void put_buyer(struct text *out, const struct engine *engine, const struct order
 /* ---- replies ---- */
 
 /* As it was decided, whatever has become of the order since. */
-static void answer_bought(struct net *net, struct conn *conn, const struct reply *reply)
+static void answer_bought(struct net *net, struct conn *conn, const struct reply *reply,
+                          int64_t value)
 {
     char buffer[ORDER_JSON_BYTES_MAX];
     struct text out = text_in(buffer, sizeof buffer);
@@ -96,12 +97,20 @@ static void answer_bought(struct net *net, struct conn *conn, const struct reply
     text_pair_number(&out, "quantity", order->quantity);
     pair_name(&out, "state", order_state_name((enum order_state)reply->state));
     if (reply->state == ORDER_PAYMENT)
-        pair_time_of(&out, "expiresAt", &order->expires_at_ms);
+        text_pair_time(&out, "expiresAt", value);
     else
-        text_pair_number(&out, "position", order->position);
+        text_pair_number(&out, "position", (uint64_t)value);
     text_pair_number(&out, "seq", reply->seq);
     text_str(&out, "}");
     answer_json(net, conn, 201, &out);
+}
+
+/* As struct kept has it. */
+static int64_t value_of(const struct order *order, enum order_state state)
+{
+    return state == ORDER_PAYMENT
+               ? atomic_load_explicit(&order->expires_at_ms, memory_order_relaxed)
+               : order->position;
 }
 
 static void answer_success(struct net *net, struct conn *conn, const struct reply *reply)
@@ -142,7 +151,7 @@ void render_reply(struct net *net, struct conn *conn, const struct reply *reply)
     }
     switch ((enum command_kind)reply->kind) {
     case COMMAND_BUY:
-        answer_bought(net, conn, reply);
+        answer_bought(net, conn, reply, value_of(reply->order, (enum order_state)reply->state));
         return;
     case COMMAND_PAY:
     case COMMAND_CANCEL:
@@ -157,4 +166,17 @@ void render_reply(struct net *net, struct conn *conn, const struct reply *reply)
     default:
         answer_sale(net, conn, reply);
     }
+}
+
+void render_kept(struct net *net, struct conn *conn, const struct kept *kept)
+{
+    struct reply reply = {
+        .seq = kept->seq, .outcome = kept->outcome, .state = kept->state, .kind = kept->kind};
+    if (kept->kind != COMMAND_BUY || kept->outcome != OUTCOME_CREATED) {
+        render_reply(net, conn, &reply);
+        return;
+    }
+    reply.order = seqmap_order(&net->engine->seqmap, kept->seq);
+    reply.sale = engine_sale_at(net->engine, reply.order->sale);
+    answer_bought(net, conn, &reply, kept->value);
 }

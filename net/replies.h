@@ -16,5 +16,7 @@ void put_buyer(struct text *out, const struct engine *engine, const struct order
                bool with_name, bool with_id);
 /* Answers the request in work of `conn` with what the engine decided. */
 void render_reply(struct net *net, struct conn *conn, const struct reply *reply);
+/* … with what it was answered before, to the byte. */
+void render_kept(struct net *net, struct conn *conn, const struct kept *kept);
 
 #endif

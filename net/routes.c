@@ -146,7 +146,8 @@ static bool admit(struct call *call, const struct route *route)
 
 void route_request(struct net *net, struct conn *conn, const struct http_request *request)
 {
-    struct call call = {.net = net, .conn = conn, .request = request};
+    struct keyed keyed = {0};
+    struct call call = {.net = net, .conn = conn, .request = request, .keyed = &keyed};
     const char *allow = NULL;
     const struct route *route = find(request->path, request->method, &call.id, &allow);
     if (route == NULL && allow != NULL)

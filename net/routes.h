@@ -10,6 +10,11 @@
 
 #include "net/net.h"
 
+/* The request's idempotency key in flight (keyed.h): its number, until the engine has it; 0 for none. */
+struct keyed {
+    uint32_t number;
+};
+
 /* A request on its way to its handler; lives for the call. */
 struct call {
     struct net *net;
@@ -18,6 +23,7 @@ struct call {
     struct slice id;          /* the {id} of the path, if it has one */
     struct identity identity; /* of its token; all zero without a valid one */
     bool admin;               /* a valid token of role admin came with it */
+    struct keyed *keyed;      /* never NULL */
 };
 
 void route_request(struct net *net, struct conn *conn, const struct http_request *request);

@@ -203,6 +203,11 @@ def test_answers_are_as_documented(t):
     look("/paid", "post", ask, status=400)
     look("/cancel", "post", ask, status=400)
     look("/cancel", "post", b"{", status=400)
+    keyed = {"headers": {"Idempotency-Key": "k"}}
+    for path in ("/buy", "/paid", "/cancel"):
+        body = {**named, "saleId": sale} if path == "/buy" else ask
+        assert look(path, "post", body, status=400, **keyed) == look(path, "post", body, status=400, **keyed)
+        look(path, "post", {**body, "more": 1}, status=422, **keyed)
     look("/transactions/{id}", at="/transactions/" + waits["transactionId"], status=200)
     for token in (None, shop.admin):
         look("/sales/{id}/buyers", at=f"/sales/{sale}/buyers", status=200, token=token)

@@ -40,6 +40,7 @@ BAD = [
     ("log-format", ["xml", "", "JSON"]),
     ("min-free-bytes", ["-1", "x", "1G", ""]),
     ("max-connections", ["1000001", "-1", "x"]),
+    ("idempotency-keys", ["0", "8388609", "-1", "many"]),
 ]
 
 
