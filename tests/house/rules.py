@@ -14,15 +14,15 @@ import re
 import sys
 import tempfile
 
-FOLDERS = ("engine", "net", "persist", "main", "bench", "tests")
+FOLDERS = ("engine", "net", "persist", "main", "load", "bench", "tests")
 PRODUCT = ("engine", "net", "persist", "main")
 FUNCTION_LINES_MAX = 70
 HEADER_COMMENT_LINES_MIN = 3
 LIBC = """aio.h arpa/inet.h assert.h cpuid.h ctype.h dirent.h dlfcn.h endian.h errno.h fcntl.h fenv.h float.h
-    getopt.h inttypes.h iso646.h langinfo.h limits.h linux/futex.h locale.h math.h netdb.h netinet/in.h
+    ftw.h getopt.h inttypes.h iso646.h langinfo.h limits.h linux/futex.h locale.h math.h netdb.h netinet/in.h
     netinet/tcp.h poll.h pthread.h sched.h semaphore.h setjmp.h signal.h stdalign.h stdarg.h stdatomic.h
     stdbool.h stddef.h stdint.h stdio.h stdlib.h stdnoreturn.h string.h strings.h sys/eventfd.h sys/file.h
-    sys/mman.h sys/prctl.h sys/random.h sys/resource.h sys/socket.h sys/stat.h sys/statvfs.h sys/syscall.h
+    sys/ioctl.h sys/mman.h sys/prctl.h sys/random.h sys/resource.h sys/socket.h sys/stat.h sys/statvfs.h sys/syscall.h
     sys/time.h sys/types.h sys/uio.h sys/un.h sys/wait.h threads.h time.h uchar.h unistd.h wchar.h
     wctype.h""".split()
 # libc headers that are sockets: engine/ knows no socket.
@@ -176,6 +176,17 @@ def only_one_main_sees_all(tree):
     return wrong if seen else wrong + ["main/main.c does not include both net/ and persist/"]
 
 
+def load_knows_nothing_of_the_product(tree):
+    """load/ includes only libc, liburing, llhttp, jansson and load/: it measures any server alike"""
+    libraries = {"liburing.h", "llhttp.h", "jansson.h"}
+    wrong = [] if tree.of("load") else ["no file in load/"]
+    for source in tree.of("load"):
+        for line, kind, name in source.includes():
+            if not (name.startswith("load/") if kind == '"' else name in LIBC or name in libraries):
+                wrong.append(f"{source.path}:{line} includes {name}")
+    return wrong
+
+
 def no_banned_calls(tree):
     """nobody calls strcpy, strcat, sprintf, gets, atoi, rand, strtok, gmtime, localtime or their like"""
     wrong = [] if tree.sources else ["no C file"]
@@ -262,7 +273,7 @@ def the_readmes_threads_are_true(tree):
 
 
 RULES = (engine_knows_libc_ck_and_itself, net_and_persist_never_meet, only_one_main_sees_all,
-         no_banned_calls, functions_are_short, files_open_with_a_comment, times_name_their_unit,
+         load_knows_nothing_of_the_product, no_banned_calls, functions_are_short, files_open_with_a_comment, times_name_their_unit,
          the_readmes_trace_is_true, the_readmes_threads_are_true)
 
 
@@ -277,6 +288,7 @@ GOOD = {
                          "int three(void (*f)(int), int y)\n{\n#ifdef A\n    if (y) {\n#else\n    if (!y) {\n"
                          "#endif\n        f(y);\n    }\n    return 0;\n}\n",
     "net/a.c": HEAD + '#include "engine/b.h"\n#include <sys/socket.h>\nvoid four(void)\n{\n}\n',
+    "load/a.c": HEAD + '#include "load/b.h"\n#include <liburing.h>\n#include <sys/ioctl.h>\nvoid six(void)\n{\n}\n',
     "persist/a.c": HEAD + '#include <sqlite3.h>\nvoid five(void)\n{\n    gmtime_r(0, 0);\n}\n',
     "main/main.c": HEAD + '#include "net/a.h"\n#include "persist/a.h"\nint main(void)\n{\n'
                           '    pthread_setname_np(0, "clock"); "writer"; "net-%u"; "worker-%" PRIu32;\n'
@@ -302,6 +314,11 @@ BAD = {
     only_one_main_sees_all: [
         ({"main/other.c": HEAD + '#include "net/a.h"\n#include "persist/a.h"\n'}, "main/other.c"),
         ({"main/main.c": HEAD}, "main/main.c")],
+    load_knows_nothing_of_the_product: [
+        ({"load/a.c": HEAD + '#include "engine/text.h"\n'}, "engine/text.h"),
+        ({"load/a.c": HEAD + '#include "net/http.h"\n'}, "net/http.h"),
+        ({"load/a.c": HEAD + "#include <sqlite3.h>\n"}, "sqlite3.h"),
+        ({"load/a.c": None}, "no file")],
     no_banned_calls: [({"net/a.c": HEAD + f"void f(void)\n{{\n    {name} (x);\n}}\n"}, name) for name in BANNED],
     functions_are_short: [
         ({"net/a.c": HEAD + "void tall(void)\n{\n" + "    x();\n" * 68 + "}\n"}, "tall has 71"),

@@ -1,0 +1,116 @@
+/*
+ * crowd.h: the virtual buyers, on one thread: who comes when, whose turn it is, and what they do.
+ *
+ *   crowd.c     the thread: arrivals, tasks that are due, connections that are free
+ *   buyer.c     one buyer's way from arrival to done, answer by answer
+ *   request.c   what a step is as bytes
+ *   watcher.c   buyers' own streams
+ *
+ * A task is one step of one buyer at a time. Tasks with a future time wait in a heap; those that are due wait
+ * in line for a free connection. In the closed loop the next buyer comes when a connection is free and
+ * nobody is in line; in the open loop buyers come by the schedule, and a latency counts from the time the
+ * task was due.
+ *
+ * Thread: "buyers" (crowd_run); all of struct crowd is its own. In: struct run. Out: run->buyers, the
+ * ledger's orders, findings, refusals by code. Fails: by run_fail().
+ */
+#ifndef FLASHLOAD_CROWD_H
+#define FLASHLOAD_CROWD_H
+
+#include "load/run.h"
+#include "load/sse.h"
+
+enum { BODY_BYTES_MAX = 2048, STREAM_LIVES_MAX = 6 };
+
+enum step { STEP_LOOK, STEP_BUY, STEP_TWICE, STEP_PAY, STEP_CANCEL, STEP_CHECK, STEP_COUNT };
+
+struct task {
+    uint64_t due_ns;
+    uint32_t buyer;
+    uint8_t step; /* enum step */
+};
+
+/*
+ *   LOOKING --> BUYING --201 payment--> HELD ----paid, cancelled, walks away--> DONE
+ *                  |                     ^
+ *                  +--201 waiting--> WAITING --cleared, gives up--> DONE
+ *                  +--refused--> DONE
+ */
+enum buyer_state { BUYER_LOOKING, BUYER_BUYING, BUYER_WAITING, BUYER_HELD, BUYER_DONE };
+
+struct buyer {
+    uint8_t state; /* enum buyer_state */
+    uint8_t looks_left;
+    bool watched;        /* has a stream of their own */
+    bool promoted_early; /* the stream told before the reply did */
+    bool over_early;
+};
+
+/* A connection's request under way. */
+struct visit {
+    struct task task;
+    uint64_t sent_ns;
+    bool busy;
+    bool open;      /* the connection is, or was before on_closed */
+    bool lost_once; /* it could not connect; after a second time it is given up */
+    uint32_t body_bytes;
+    char body[BODY_BYTES_MAX];
+};
+
+struct watcher {
+    struct sse sse;
+    uint64_t last_id;
+    uint32_t buyer;
+    uint8_t lives;
+    bool ready; /* its snapshot has come */
+};
+
+struct crowd {
+    struct run *run;
+    struct loop loop; /* links: connections first, then watchers */
+    struct visit *visits;
+    struct watcher *watchers;
+    uint32_t *idle;
+    uint32_t idle_count, in_flight, connecting, to_connect, dead;
+    struct chunks buyers; /* struct buyer */
+    struct task *heap, *line;
+    uint32_t heap_count, heap_room, line_first, line_count, line_room;
+    struct arrivals arrivals;
+    uint64_t arrivals_end_ns, give_up_ns;
+    uint32_t arrived, active;
+    bool arrivals_over, stopping;
+};
+
+/* The thread's body; argument: struct run. */
+void *crowd_run(void *run);
+
+/* ---- between the files ---- */
+
+/* crowd.c: does this step at that time, or as soon as a connection is free after it. */
+void crowd_plan(struct crowd *crowd, uint32_t buyer, enum step step, uint64_t due_ns);
+struct buyer *crowd_buyer(struct crowd *crowd, uint32_t index);
+struct ledger_order *crowd_order(struct crowd *crowd, uint32_t index);
+
+/* buyer.c */
+void buyer_arrives(struct crowd *crowd, uint32_t index, uint64_t due_ns);
+/* Whether the step still makes sense. */
+bool buyer_still_wants(struct crowd *crowd, const struct task *task);
+void buyer_asks(struct crowd *crowd, const struct task *task, uint64_t at_ns);
+void buyer_answered(struct crowd *crowd, const struct visit *visit, unsigned status);
+/* The connection was lost, or no answer came in time. */
+void buyer_unanswered(struct crowd *crowd, const struct visit *visit);
+/* The own stream says so. */
+void buyer_hears(struct crowd *crowd, uint32_t index, enum seen_kind kind);
+
+/* request.c: fills link->request. */
+void request_step(struct crowd *crowd, struct link *link, const struct task *task);
+/* A stream, after this id if it is not 0. */
+void request_stream(const struct site *site, struct link *link, const char *path, bool with_token,
+                    uint64_t after_id);
+
+/* watcher.c */
+void watcher_opens(struct crowd *crowd, struct link *link);
+void watcher_body(struct crowd *crowd, struct link *link, const char *bytes, size_t len);
+void watcher_closed(struct crowd *crowd, struct link *link);
+
+#endif

@@ -1,0 +1,124 @@
+/*
+ * ledger.h: what the server promised and told: every accepted answer, by buyer; every event of the stream,
+ * in order of arrival; what the public stream said, by seq. The audit holds it against the server.
+ *
+ * Refused answers leave nothing to hold the server to but their number, and what is checked as they come
+ * (buyers.c); they are counted by code there.
+ *
+ * Threads, while the run goes on: orders are written by the buyers' thread, everything else by the audience's;
+ * reply times are written by the buyers' and read by the audience's. After both have ended, main reads all.
+ */
+#ifndef FLASHLOAD_LEDGER_H
+#define FLASHLOAD_LEDGER_H
+
+#include "load/chunks.h"
+#include "load/fields.h"
+
+#define NO_BUYER UINT32_MAX
+#define NO_SALE  UINT32_MAX
+
+enum { ID_BYTES_MAX = 40, TAG_BYTES_MAX = 16 };
+
+/*    kind        wire name */
+#define SEEN_KINDS(X)                                                                              \
+    X(OTHER, "")                                                                                   \
+    X(SALE_CREATED, "sale.created")                                                                \
+    X(SALE_STARTED, "sale.started")                                                                \
+    X(SALE_PAUSED, "sale.paused")                                                                  \
+    X(SALE_RESUMED, "sale.resumed")                                                                \
+    X(SALE_ENDED, "sale.ended")                                                                    \
+    X(SALE_SOLD_OUT, "sale.sold_out")                                                              \
+    X(RESERVED, "order.reserved")                                                                  \
+    X(QUEUED, "order.queued")                                                                      \
+    X(PROMOTED, "order.promoted")                                                                  \
+    X(PAID, "order.paid")                                                                          \
+    X(EXPIRED, "order.expired")                                                                    \
+    X(CANCELLED, "order.cancelled")                                                                \
+    X(CLEARED, "order.cleared")                                                                    \
+    X(REFUND_DUE, "order.refund_due")
+
+enum seen_kind {
+#define X(name, wire) SEEN_##name,
+    SEEN_KINDS(X)
+#undef X
+        SEEN_KIND_COUNT
+};
+
+enum joined { JOINED_NOT, JOINED_PAYMENT, JOINED_WAITING };
+
+enum order_flag {
+    ORDER_PAID = 1,
+    ORDER_PAY_REFUSED = 2, /* as expired or not in payment */
+    ORDER_CANCELLED = 4,
+    ORDER_BUY_UNKNOWN = 8, /* asked, and no answer came */
+    ORDER_PAY_UNKNOWN = 16,
+    ORDER_CANCEL_UNKNOWN = 32,
+    ORDER_WATCHED = 64, /* the buyer had a stream of their own from the beginning */
+    ORDER_TWICE = 128,  /* a second purchase was accepted too */
+};
+
+/* One buyer's order, as the answers told. */
+struct ledger_order {
+    uint64_t joined_seq, paid_seq, cancelled_seq; /* 0: no such answer, or one without seq */
+    uint64_t sent_ns, replied_ns;                 /* of the purchase */
+    uint64_t own_digest;                          /* of the events that the own stream carried */
+    uint32_t own_count;
+    uint32_t sale;
+    uint8_t joined; /* enum joined */
+    uint8_t flags;  /* enum order_flag */
+    uint8_t id_bytes;
+    char id[ID_BYTES_MAX];
+};
+
+/* One event of the server's stream. */
+struct seen_event {
+    uint64_t seq;
+    uint64_t id_hash; /* of the transactionId; 0 without one */
+    uint32_t buyer;   /* NO_BUYER: none, or none of ours */
+    uint32_t sale;
+    uint32_t available, held, sold, waiting;
+    uint32_t quantity;
+    uint8_t kind; /* enum seen_kind */
+};
+
+/* What a public frame of this seq said; the first spectator writes it, the others compare. */
+struct public_state {
+    uint32_t remaining, available;
+    uint32_t sale_plus_1; /* 0: nothing was said */
+};
+
+struct ledger {
+    struct chunks orders; /* struct ledger_order by buyer */
+    uint32_t buyer_count; /* who has come so far */
+    struct chunks events; /* struct seen_event by arrival */
+    uint64_t event_count;
+    struct chunks publics;     /* struct public_state by seq - base_seq */
+    struct chunks reply_times; /* _Atomic uint64_t ns, by seq - base_seq */
+    uint64_t base_seq;         /* before anything happened */
+    char tag[TAG_BYTES_MAX];   /* names are TAG-NUMBER */
+};
+
+bool ledger_open(struct ledger *ledger, const char *tag);
+void ledger_close(struct ledger *ledger);
+
+enum seen_kind seen_kind_named(struct span name);
+static inline bool seen_is_of_order(enum seen_kind kind)
+{
+    return kind >= SEEN_RESERVED;
+}
+const char *seen_kind_name(enum seen_kind kind);
+
+/* The buyer of a name, or NO_BUYER when it is not one of ours. */
+uint32_t ledger_buyer_named(const struct ledger *ledger, struct span name);
+
+/* Never 0 for an id. */
+uint64_t ledger_hash(struct span id);
+/* A digest of a sequence of events: each step depends on all before it. */
+uint64_t ledger_digest(uint64_t digest, uint64_t seq, enum seen_kind kind);
+
+/* Buyers' thread: the answer that carried this seq has come. */
+void ledger_note_reply(struct ledger *ledger, uint64_t seq, uint64_t at_ns);
+/* Any thread: when it came, or 0. */
+uint64_t ledger_reply_ns(const struct ledger *ledger, uint64_t seq);
+
+#endif

@@ -1,0 +1,357 @@
+/*
+ * main.c: flashload's course: options, server, sales, load, books, report.
+ *
+ *   ready     every stream and connection is open; then the clock starts
+ *   load      the buyers' and the audience's threads work, main draws
+ *   settle    the sale is ended, the streams get the time to bring what they owe
+ *   books     both threads have ended; the ledger is held against the server
+ *
+ * Ctrl-C ends the load; the books are made and the report is written. A second one leaves at once.
+ *
+ * Thread: main, and it starts the other two. Exit status: 0 the books balance and the thresholds hold, 99 a
+ * threshold does not, 1 the books do not balance, 2 there was nothing to run.
+ */
+#include <inttypes.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "load/audience.h"
+#include "load/clock.h"
+#include "load/crowd.h"
+#include "load/report.h"
+#include "load/target.h"
+#include "load/view.h"
+
+enum {
+    EXIT_NOTHING_RUN = 2,
+    EXIT_LEFT_AT_ONCE = 130,
+    READY_PATIENCE_MS = 60000,
+    SETTLE_PATIENCE_MS = 10000
+};
+
+static volatile sig_atomic_t signals_seen;
+
+static struct process {
+    struct run run;
+    struct summary summary;
+    struct own_server own;
+    struct view view;
+    pthread_t crowd, audience;
+    struct final_sale *sales;
+    struct listed_buyer *listed;
+    uint64_t listed_count, own_cpu_ns,
+        server_cpu_ns; /* CPU: at the start, then what the load took */
+    const char *url;
+    char error[TARGET_ERROR_BYTES];
+} process;
+
+/* ---- signals ---- */
+
+static void note_signal(int number)
+{
+    (void)number;
+    signals_seen = signals_seen + 1;
+}
+
+static void catch_signals(void)
+{
+    const struct sigaction action = {.sa_handler = note_signal};
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+}
+
+static void leave_if_asked_twice(struct process *p)
+{
+    if (signals_seen < 2)
+        return;
+    (void)own_server_stop(&p->own);
+    _exit(EXIT_LEFT_AT_ONCE);
+}
+
+/* ---- before the load ---- */
+
+static bool read_thresholds(struct process *p)
+{
+    const struct options *o = &p->run.options;
+    for (uint32_t i = 0; i < o->assert_count; i++)
+        if (!threshold_parse(o->asserts[i], summary_knows, &p->summary.thresholds[i], p->error,
+                             sizeof p->error))
+            return false;
+    p->summary.threshold_count = o->assert_count;
+    return true;
+}
+
+static bool find_server(struct process *p)
+{
+    struct run *run = &p->run;
+    p->url = run->options.url;
+    run->server_is_ours = p->url == NULL;
+    if (run->server_is_ours) {
+        if (!own_server_start(&p->own, &run->options, &run->site, p->error))
+            return false;
+        p->url = p->own.url;
+        run->options.server_pid = (uint32_t)p->own.pid;
+    } else if (!site_take_token(&run->site, &run->options, p->error)) {
+        return false;
+    }
+    if (!site_parse(&run->site, p->url, p->error) || !site_probe(&run->site, p->url, p->error))
+        return false;
+    if (!run_has_token(run))
+        run->options.watchers = 0; /* own streams need one */
+    return true;
+}
+
+static bool prepare(struct process *p)
+{
+    struct run *run = &p->run;
+    char tag[TAG_BYTES_MAX];
+    uint32_t random = 0;
+    (void)!getrandom(&random, sizeof random, 0);
+    (void)snprintf(tag, sizeof tag, "fl%08" PRIx32, random);
+    p->sales = calloc(run->options.sales, sizeof *p->sales);
+    if (!ledger_open(&run->ledger, tag) || !measures_open(&run->buyers) ||
+        !measures_open(&run->audience) || p->sales == NULL) {
+        (void)snprintf(p->error, sizeof p->error, "no memory");
+        return false;
+    }
+    /* Descriptors first: a server of our own inherits the limit. */
+    return descriptors_suffice(run, p->error) && find_server(p) && target_open_sales(run, p->error);
+}
+
+static bool all_open(const struct run *run)
+{
+    return atomic_load(&run->connections_open) >= run->options.connections &&
+           atomic_load(&run->watchers_open) >= run->options.watchers &&
+           atomic_load(&run->spectators_open) >= run->options.spectators &&
+           atomic_load(&run->observer_open) >= (run_has_token(run) ? 1u : 0u);
+}
+
+/* The threads, and everything that is open before the clock starts. */
+static bool get_ready(struct process *p)
+{
+    struct run *run = &p->run;
+    if (pthread_create(&p->crowd, NULL, crowd_run, run) != 0 ||
+        pthread_create(&p->audience, NULL, audience_run, run) != 0) {
+        (void)snprintf(p->error, sizeof p->error, "cannot start threads");
+        return false;
+    }
+    uint64_t end_ns = clock_ns() + READY_PATIENCE_MS * NS_PER_MS;
+    while (!all_open(run) && !atomic_load(&run->failed) && signals_seen == 0) {
+        if (clock_ns() > end_ns)
+            run_fail(run,
+                     "only %u of %u connections, %u of %u own streams and %u of %u spectators "
+                     "could be opened",
+                     run->connections_open, run->options.connections, run->watchers_open,
+                     run->options.watchers, run->spectators_open, run->options.spectators);
+        clock_sleep_ms(2);
+    }
+    while (atomic_load(&run->failed) && !atomic_load(&run->failure_written))
+        clock_sleep_ms(1);
+    if (all_open(run) && !atomic_load(&run->failed))
+        return true;
+    (void)snprintf(p->error, sizeof p->error, "%s",
+                   signals_seen != 0 ? "interrupted before the start" : run->failure);
+    return false;
+}
+
+/* ---- the load ---- */
+
+static uint64_t own_cpu_now_ns(void)
+{
+    struct rusage usage;
+    (void)getrusage(RUSAGE_SELF, &usage);
+    return ((uint64_t)usage.ru_utime.tv_sec + (uint64_t)usage.ru_stime.tv_sec) * NS_PER_S +
+           ((uint64_t)usage.ru_utime.tv_usec + (uint64_t)usage.ru_stime.tv_usec) * 1000;
+}
+
+static void watch_load(struct process *p)
+{
+    struct run *run = &p->run;
+    p->own_cpu_ns = own_cpu_now_ns();
+    p->server_cpu_ns = process_cpu_ns((pid_t)run->options.server_pid);
+    run->start_ns = clock_ns();
+    atomic_store_explicit(&run->started, true, memory_order_release);
+    while (!atomic_load_explicit(&run->loaded, memory_order_acquire)) {
+        if (signals_seen > 0) {
+            p->summary.interrupted = true;
+            atomic_store(&run->stop, true);
+        }
+        leave_if_asked_twice(p);
+        clock_sleep_ms(5);
+        view_update(&p->view, run);
+    }
+    view_close(&p->view);
+    p->own_cpu_ns = own_cpu_now_ns() - p->own_cpu_ns;
+    uint64_t server_ns = process_cpu_ns((pid_t)run->options.server_pid);
+    p->server_cpu_ns = server_ns > p->server_cpu_ns ? server_ns - p->server_cpu_ns : 0;
+}
+
+/* ---- after the load ---- */
+
+static bool streams_owe_nothing(const struct process *p)
+{
+    const struct run *run = &p->run;
+    uint64_t seq = 0;
+    for (uint32_t i = 0; i < run->options.sales; i++)
+        seq = p->sales[i].seq > seq ? p->sales[i].seq : seq;
+    return atomic_load_explicit(&run->observed_seq, memory_order_acquire) >= seq &&
+           atomic_load_explicit(&run->spectators_behind, memory_order_acquire) == 0 &&
+           atomic_load(&run->own_frames) >= atomic_load(&run->own_frames_owed);
+}
+
+/* The sale is over; the streams bring what they owe, or time runs out and the audit says what is missing. */
+static void settle(struct process *p)
+{
+    struct run *run = &p->run;
+    target_end_sales(run);
+    bool good = target_read_sales(run, p->sales, p->error) &&
+                target_read_buyers(run, &p->listed, &p->listed_count, p->error);
+    if (!good)
+        (void)snprintf(p->summary.audit_error, sizeof p->summary.audit_error, "%s", p->error);
+    uint64_t end_ns = clock_ns() + SETTLE_PATIENCE_MS * NS_PER_MS;
+    while (good && run_has_token(run) && !streams_owe_nothing(p) && clock_ns() < end_ns) {
+        leave_if_asked_twice(p);
+        clock_sleep_ms(5);
+    }
+    clock_sleep_ms(
+        150); /* what should not come has the time to do so; spectators are counted anew */
+    while (good && run_has_token(run) && !streams_owe_nothing(p) && clock_ns() < end_ns)
+        clock_sleep_ms(5);
+    if (run_has_token(run) && atomic_load(&run->spectators_behind) > 0)
+        finding(&p->summary.verdict.findings, FINDING_MISSING_EVENT,
+                "%" PRIu32 " spectators were not told the last change", run->spectators_behind);
+}
+
+static void end_threads(struct process *p)
+{
+    atomic_store(&p->run.stop, true);
+    atomic_store(&p->run.end, true);
+    if (p->crowd != 0)
+        (void)pthread_join(p->crowd, NULL);
+    if (p->audience != 0)
+        (void)pthread_join(p->audience, NULL);
+}
+
+static void make_books(struct process *p)
+{
+    struct run *run = &p->run;
+    struct verdict *verdict = &p->summary.verdict;
+    findings_merge(&verdict->findings, &run->buyers_findings);
+    findings_merge(&verdict->findings, &run->audience_findings);
+    p->summary.events_held = run_has_token(run);
+    if (p->summary.audit_error[0] != '\0')
+        return;
+    const struct books books = {.ledger = &run->ledger,
+                                .sales = p->sales,
+                                .sale_count = run->options.sales,
+                                .listed = p->listed,
+                                .listed_count = p->listed_count,
+                                .ours_alone = run->sales_are_ours,
+                                .gapless = run->server_is_ours,
+                                .events_held = run_has_token(run),
+                                .names_hidden = p->listed_count > 0 &&
+                                                p->listed[0].buyer == NO_BUYER &&
+                                                !run_has_token(run)};
+    if (!audit_books(&books, verdict))
+        (void)snprintf(p->summary.audit_error, sizeof p->summary.audit_error,
+                       "no memory for the audit");
+}
+
+static bool write_reports(struct process *p)
+{
+    const struct options *o = &p->run.options;
+    bool good = true;
+    if (o->json) {
+        json_t *json = report_json(&p->summary, false);
+        good = json != NULL &&
+               json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0 &&
+               fputc('\n', stdout) != EOF;
+        json_decref(json);
+    } else {
+        report_text(&p->summary, stdout);
+    }
+    if (o->html_path != NULL &&
+        !report_html(&p->summary, o->html_path, o->curves_path, p->error, sizeof p->error)) {
+        (void)fprintf(stderr, "flashload: %s\n", p->error);
+        good = false;
+    }
+    return fflush(stdout) == 0 && good;
+}
+
+static int finish(struct process *p)
+{
+    struct run *run = &p->run;
+    struct summary *s = &p->summary;
+    if (atomic_load(&run->failed))
+        (void)snprintf(s->audit_error, sizeof s->audit_error, "%s", run->failure);
+    else
+        settle(p);
+    end_threads(p);
+    if (!summary_open(s, run)) {
+        (void)fprintf(stderr, "flashload: no memory for the report\n");
+        return EXIT_NOTHING_RUN;
+    }
+    s->own_cpu_ns = p->own_cpu_ns;
+    s->server_cpu_ns = p->server_cpu_ns;
+    (void)snprintf(s->url, sizeof s->url, "%s", p->url);
+    make_books(p);
+    if (!own_server_stop(&p->own))
+        (void)snprintf(s->audit_error, sizeof s->audit_error, "flashd did not end well");
+    for (uint32_t i = 0; i < s->threshold_count; i++)
+        (void)threshold_holds(&s->thresholds[i], summary_figure, s);
+    return write_reports(p) ? summary_exit_status(s) : EXIT_NOTHING_RUN;
+}
+
+static void close_all(struct process *p)
+{
+    (void)own_server_stop(&p->own);
+    summary_close(&p->summary);
+    ledger_close(&p->run.ledger);
+    measures_close(&p->run.buyers);
+    measures_close(&p->run.audience);
+    free(p->run.sales);
+    free(p->run.index.slots);
+    free(p->sales);
+    free(p->listed);
+}
+
+static int complain(const char *error)
+{
+    (void)fprintf(stderr, "flashload: %s\n", error);
+    return EXIT_NOTHING_RUN;
+}
+
+int main(int argc, char **argv)
+{
+    struct process *p = &process;
+    struct options *o = &p->run.options;
+    if (!options_load(o, argc - 1, argv + 1, p->error))
+        return complain(p->error);
+    if (o->help)
+        return options_print_help(stdout), EXIT_SUCCESS;
+    if (o->version)
+        return printf("flashload %s\n", FLASHD_VERSION) > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    if (!read_thresholds(p))
+        return complain(p->error);
+    catch_signals();
+    int status = EXIT_NOTHING_RUN;
+    bool ready = prepare(p) && get_ready(p);
+    if (ready) {
+        view_open(&p->view, o->json ? stderr : stdout);
+        view_head(&p->view, &p->run, p->url);
+        watch_load(p);
+        status = finish(p);
+    } else {
+        end_threads(p);
+        (void)complain(p->error);
+    }
+    close_all(p);
+    return status;
+}

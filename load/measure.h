@@ -1,0 +1,100 @@
+/*
+ * measure.h: what is measured: latencies by name, counts by name, and one tick of both for the plots.
+ *
+ * Adding a latency or a count touches one row here and the place that adds to it.
+ *
+ * Threads: each of the two load threads has its own struct measures and its own ticks; ticks_done is its
+ * release of the ticks below it, which main reads (acquire) for the view. All else is read after the
+ * threads have ended.
+ */
+#ifndef FLASHLOAD_MEASURE_H
+#define FLASHLOAD_MEASURE_H
+
+#include <stdatomic.h>
+
+#include "load/hdr.h"
+
+/*    latency        name */
+#define LATENCIES(X)                                                                               \
+    X(LOOK, "look", "the sale, before buying")                                                     \
+    X(BUY, "buy", "every answered purchase")                                                       \
+    X(ACCEPTED, "accepted", "purchases that got a unit to pay")                                    \
+    X(WAITING, "waiting", "purchases that got a place in the waiting list")                        \
+    X(REFUSED, "refused", "purchases that were refused")                                           \
+    X(PAID, "paid", "payments that were taken")                                                    \
+    X(CANCELLED, "cancelled", "cancellations that were taken")                                     \
+    X(ORDER, "order", "a waiting buyer's look at their order")                                     \
+    X(FRAME, "frame", "from the reply to the frame on the buyer's own stream")                     \
+    X(FRAME_PUBLIC, "frame_public", "from the reply to the frame on a spectator's stream")         \
+    X(FRAME_EVENTS, "frame_events", "from the reply to the frame on the stream of all events")
+
+/*    count          name */
+#define COUNTS(X)                                                                                  \
+    X(ARRIVALS, "arrivals")                                                                        \
+    X(ANSWERS, "answers")                                                                          \
+    X(PURCHASES, "purchases")                                                                      \
+    X(ACCEPTED, "accepted")                                                                        \
+    X(WAITING, "waiting")                                                                          \
+    X(REFUSED, "refused")                                                                          \
+    X(TWICE_REFUSED, "twice_refused")                                                              \
+    X(PAID, "paid")                                                                                \
+    X(PAY_REFUSED, "pay_refused")                                                                  \
+    X(CANCELLED, "cancelled")                                                                      \
+    X(CANCEL_REFUSED, "cancel_refused")                                                            \
+    X(UNSERVED, "unserved")                                                                        \
+    X(ERRORS, "errors")                                                                            \
+    X(DURABLE, "durable")                                                                          \
+    X(FRAMES, "frames")                                                                            \
+    X(STREAMS_LOST, "streams_lost")
+
+enum latency {
+#define X(name, text, about) LATENCY_##name,
+    LATENCIES(X)
+#undef X
+        LATENCY_COUNT
+};
+
+enum count {
+#define X(name, text) COUNT_##name,
+    COUNTS(X)
+#undef X
+        COUNT_COUNT
+};
+
+enum { TICK_MS = 250, TICKS_MAX = 4 * 3600 /* an hour; later ones are not kept */ };
+
+/* A latency within one tick. */
+struct brief {
+    uint32_t count, p50_us, p99_us, max_us;
+};
+
+struct tick {
+    uint64_t counts[COUNT_COUNT]; /* since the start */
+    struct brief buy, paid, frame;
+    double offered;                          /* arrivals a second, as scheduled; open loop */
+    uint32_t active;                         /* buyers who have come and are not done */
+    uint64_t available, held, sold, waiting; /* all sales together, as the last event said */
+};
+
+struct measures {
+    struct hdr latencies[LATENCY_COUNT];
+    struct hdr tick_buy, tick_paid, tick_frame;
+    uint64_t counts[COUNT_COUNT];
+    struct tick *ticks; /* owned; TICKS_MAX */
+    _Atomic uint32_t ticks_done;
+    uint64_t cpu_ns; /* of the thread, from the start to the end of the load */
+};
+
+bool measures_open(struct measures *measures);
+void measures_close(struct measures *measures);
+/* Also into the running tick where the latency has one. */
+void measure(struct measures *measures, enum latency latency, uint64_t span_ns);
+/* Closes ticks until `now` lies in the running one; `like` gives what is not counted here. */
+void measures_tick(struct measures *measures, uint64_t start_ns, uint64_t now_ns,
+                   const struct tick *like);
+
+const char *latency_name(enum latency latency);
+const char *latency_about(enum latency latency);
+const char *count_name(enum count count);
+
+#endif

@@ -1,0 +1,393 @@
+/*
+ * options.c: the table of options.h, the scenarios, and the rules between options.
+ *
+ * An option's default may depend on the scenario and on other options: such fields are UNSET until
+ * complete() fills them. Adding an option touches one row and its field.
+ *
+ * Thread: main.
+ */
+#include "load/options.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define UNSET UINT32_MAX
+
+static const struct scenario scenarios[] = {
+    /* name     buyers  stock  connections spectators watchers */
+    {"small", 100, 10, 10, 5, 100},
+    {"medium", 1000, 100, 32, 20, 200},
+    {"large", 10000, 1000, 64, 100, 500},
+    {"xlarge", 100000, 10000, 128, 500, 1000},
+};
+
+enum { SCENARIO_COUNT = sizeof scenarios / sizeof scenarios[0] };
+
+/* ---- kinds of values ---- */
+
+struct row;
+
+struct attempt {
+    const struct row *row;
+    const char *value;
+    struct options *options;
+};
+
+/* False when the value is not allowed. */
+typedef bool taker(const struct attempt *attempt, void *field);
+
+struct row {
+    const char *name;
+    taker *take;
+    double min, max;
+    size_t offset;
+    const char *allowed, *help;
+};
+
+static bool number_in(const char *text, double min, double max, double *number)
+{
+    char *end = NULL;
+    errno = 0;
+    *number = strtod(text, &end);
+    return errno == 0 && end != text && *end == '\0' && *number >= min && *number <= max;
+}
+
+static bool take_text(const struct attempt *attempt, void *field)
+{
+    *(const char **)field = attempt->value;
+    return attempt->value[0] != '\0';
+}
+
+static bool take_count(const struct attempt *attempt, void *field)
+{
+    double number;
+    bool good = number_in(attempt->value, attempt->row->min, attempt->row->max, &number) &&
+                number == floor(number);
+    if (good)
+        *(uint32_t *)field = (uint32_t)number;
+    return good;
+}
+
+static bool take_real(const struct attempt *attempt, void *field)
+{
+    return number_in(attempt->value, attempt->row->min, attempt->row->max, field);
+}
+
+/* 0.85, or 85%. */
+static bool take_share(const struct attempt *attempt, void *field)
+{
+    char text[32];
+    size_t len = strlen(attempt->value);
+    double *share = field;
+    if (len == 0 || len >= sizeof text)
+        return false;
+    memcpy(text, attempt->value, len + 1);
+    bool percent = text[len - 1] == '%';
+    if (percent)
+        text[len - 1] = '\0';
+    if (!number_in(text, 0, percent ? 100 : 1, share))
+        return false;
+    *share /= percent ? 100 : 1;
+    return true;
+}
+
+static bool take_seed(const struct attempt *attempt, void *field)
+{
+    char *end = NULL;
+    errno = 0;
+    unsigned long long seed = strtoull(attempt->value, &end, 10);
+    if (errno != 0 || end == attempt->value || *end != '\0' || attempt->value[0] == '-')
+        return false;
+    *(uint64_t *)field = seed;
+    attempt->options->seed_given = true;
+    return true;
+}
+
+/* FROM:TO:SECONDS */
+static bool take_ramp(const struct attempt *attempt, void *field)
+{
+    struct options *o = attempt->options;
+    char text[96], *save = NULL;
+    (void)field;
+    if (strlen(attempt->value) >= sizeof text)
+        return false;
+    (void)snprintf(text, sizeof text, "%s", attempt->value);
+    const char *from = strtok_r(text, ":", &save), *to = strtok_r(NULL, ":", &save);
+    const char *seconds = strtok_r(NULL, ":", &save);
+    return from != NULL && to != NULL && seconds != NULL && strtok_r(NULL, ":", &save) == NULL &&
+           number_in(from, 1, 1e7, &o->ramp_from) && number_in(to, 1, 1e7, &o->ramp_to) &&
+           number_in(seconds, 1, 3600, &o->ramp_s) && o->ramp_to > o->ramp_from;
+}
+
+static bool take_scenario(const struct attempt *attempt, void *field)
+{
+    for (size_t i = 0; i < SCENARIO_COUNT; i++) {
+        if (strcmp(scenarios[i].name, attempt->value) != 0)
+            continue;
+        *(const struct scenario **)field = &scenarios[i];
+        return true;
+    }
+    return false;
+}
+
+static bool take_assert(const struct attempt *attempt, void *field)
+{
+    struct options *o = attempt->options;
+    (void)field;
+    if (o->assert_count == ASSERTS_MAX)
+        return false;
+    o->asserts[o->assert_count++] = attempt->value;
+    return true;
+}
+
+/* ---- the table ---- */
+
+#define AT(field) offsetof(struct options, field)
+
+static const struct row rows[] = {
+    {"scenario", take_scenario, 0, 0, AT(scenario), "small, medium, large or xlarge",
+     "100, 1,000, 10,000 or 100,000 buyers for a tenth of that in stock (default small); the word "
+     "alone does too"},
+    {"url", take_text, 0, 0, AT(url), "http://HOST:PORT",
+     "a server that runs already; without it flashload starts build/flashd on a temporary "
+     "directory"},
+    {"token", take_text, 0, 0, AT(token), "a JWT",
+     "an admin's token, to make the sale and read the event stream (also FLASHD_TOKEN)"},
+    {"token-file", take_text, 0, 0, AT(token_file), "a file", "the same, from a file"},
+    {"sale", take_text, 0, 0, AT(sale_id), "a sale's id",
+     "buy in this sale instead of a new one; needs no token, but the audit sees less without one"},
+    {"server-pid", take_count, 1, 4194304, AT(server_pid), "a process id",
+     "whose CPU time to count; a server of our own is known"},
+    {"buyers", take_count, 1, BUYERS_MAX, AT(buyers), "1 to 50000000", "virtual buyers"},
+    {"stock", take_count, 1, 1000000000, AT(stock), "1 to 1000000000",
+     "units for sale, over all sales (default: a tenth of the buyers; with --rate or --ramp one a "
+     "buyer)"},
+    {"sales", take_count, 1, SALES_MAX, AT(sales), "1 to 65536",
+     "sales that share buyers and stock evenly (default 1)"},
+    {"connections", take_count, 1, 100000, AT(connections), "1 to 100000",
+     "connections that buyers share; in the closed loop, as many requests at once"},
+    {"spectators", take_count, 0, 100000, AT(spectators), "0 to 100000",
+     "who only watch the public stream"},
+    {"watchers", take_count, 0, 100000, AT(watchers), "0 to 100000",
+     "buyers with a stream of their own (needs a token); the others ask for their order now and "
+     "then"},
+    {"pay-ratio", take_share, 0, 0, AT(pay_share), "0 to 1, or a percentage",
+     "of those who may pay, how many do (default 0.85); the others cancel or walk away"},
+    {"twice-ratio", take_share, 0, 0, AT(twice_share), "0 to 1, or a percentage",
+     "of the buyers, how many press the button twice (default 0.02)"},
+    {"looks", take_count, 0, 100, AT(looks), "0 to 100",
+     "looks at the sale before buying (default 1; with --rate or --ramp 0)"},
+    {"think-ms", take_count, 0, 600000, AT(think_ms), "0 to 600000",
+     "mean time from a held unit to the payment (default 200)"},
+    {"look-ms", take_count, 10, 600000, AT(look_ms), "10 to 600000",
+     "how often a waiting buyer without a stream asks (default 1000)"},
+    {"hold-ms", take_count, 1, 604800000, AT(hold_ms), "1 to 604800000",
+     "the sale's holdMs (default 3000)"},
+    {"rate", take_real, 0.1, 1e7, AT(rate), "0.1 to 10000000 arrivals a second",
+     "open loop: arrivals at scheduled times, latency counted from them"},
+    {"ramp", take_ramp, 0, 0, 0,
+     "FROM:TO:SECONDS with rates of 1 to 10000000, FROM below TO, and 1 to 3600 s",
+     "open loop with a rising rate; finds the knee"},
+    {"duration", take_real, 0.1, 86400, AT(duration_s), "0.1 to 86400 seconds",
+     "arrivals end after it (default: when all buyers have come; with --rate 10)"},
+    {"seed", take_seed, 0, 0, AT(seed), "0 to 18446744073709551615",
+     "what buyers do and when they come (default: drawn, and printed)"},
+    {"answer-timeout-ms", take_count, 100, 600000, AT(answer_timeout_ms), "100 to 600000",
+     "an answer that takes longer is an error (default 10000)"},
+    {"assert", take_assert, 0, 0, 0, "an expression such as p99(buy)<5ms, at most 32 of them",
+     "a threshold; exit status 99 when it does not hold; may be repeated"},
+    {"html", take_text, 0, 0, AT(html_path), "a file",
+     "write a report to look at: one page, no network"},
+    {"curves", take_text, 0, 0, AT(curves_path), "a JSON file",
+     "points of bench/scale.py, to be plotted in the page"},
+};
+
+enum { ROW_COUNT = sizeof rows / sizeof rows[0] };
+
+void options_print_help(FILE *out)
+{
+    (void)fputs("flashload " FLASHD_VERSION
+                ": virtual buyers for a flash sale, and an audit of its books\n\n"
+                "  flashload [small|medium|large|xlarge] [OPTIONS]\n\n",
+                out);
+    for (size_t i = 0; i < ROW_COUNT; i++)
+        (void)fprintf(out, "  --%-18s %s\n", rows[i].name, rows[i].help);
+    (void)fputs(
+        "  --json               the report as JSON on stdout\n"
+        "  --help, --version\n\n"
+        "Thresholds: STAT(NAME) OP VALUE, with OP one of < <= > >= == and STAT one of\n"
+        "  p50 .. p99.99, p(NN), min, med, avg, max   a latency; VALUE with ns, us, ms or s\n"
+        "  rate, count, share                         a second; in all; of all answers\n"
+        "NAME: look buy accepted waiting refused paid cancelled order frame frame_public\n"
+        "  frame_events; for rate, count and share also arrivals answers errors pay_refused "
+        "durable frames\n\n"
+        "Exit status: 0 when the books balance and the thresholds hold, 99 when a threshold does "
+        "not,\n"
+        "1 when the books do not balance, 2 when there was nothing to run.\n",
+        out);
+}
+
+/* ---- reading argv ---- */
+
+static bool complain(char *error, const char *name, const char *value, const char *allowed)
+{
+    (void)snprintf(error, OPTIONS_ERROR_BYTES, "--%s: \"%.80s\" is not allowed; allowed: %s", name,
+                   value, allowed);
+    return false;
+}
+
+static bool take_word(struct options *options, const char *word, char *error)
+{
+    const struct attempt attempt = {&rows[0], word, options};
+    if (take_scenario(&attempt, &options->scenario))
+        return true;
+    (void)snprintf(
+        error, OPTIONS_ERROR_BYTES,
+        "\"%.80s\": unexpected; allowed: small, medium, large, xlarge, or an option that "
+        "flashload --help lists",
+        word);
+    return false;
+}
+
+static bool take_switch(struct options *options, const char *name)
+{
+    bool *field = strcmp(name, "json") == 0      ? &options->json
+                  : strcmp(name, "help") == 0    ? &options->help
+                  : strcmp(name, "version") == 0 ? &options->version
+                                                 : NULL;
+    if (field != NULL)
+        *field = true;
+    return field != NULL;
+}
+
+static const struct row *row_named(const char *name, size_t len)
+{
+    for (size_t i = 0; i < ROW_COUNT; i++)
+        if (strlen(rows[i].name) == len && memcmp(rows[i].name, name, len) == 0)
+            return &rows[i];
+    return NULL;
+}
+
+/* How many arguments it took, or 0 with a line in error. */
+static int take_argument(struct options *options, int argc, char **argv, char *error)
+{
+    const char *argument = argv[0];
+    if (strncmp(argument, "--", 2) != 0)
+        return strcmp(argument, "-h") == 0 ? (options->help = true, 1)
+                                           : take_word(options, argument, error);
+    const char *name = argument + 2;
+    size_t len = strcspn(name, "=");
+    if (take_switch(options, name))
+        return 1;
+    const struct row *row = row_named(name, len);
+    if (row == NULL) {
+        (void)snprintf(error, OPTIONS_ERROR_BYTES,
+                       "\"%.80s\": unknown option; allowed: those that flashload --help lists",
+                       argument);
+        return 0;
+    }
+    bool joined = name[len] == '=';
+    if (!joined && argc < 2)
+        return complain(error, row->name, "", row->allowed);
+    const struct attempt attempt = {row, joined ? name + len + 1 : argv[1], options};
+    if (!row->take(&attempt, (char *)options + row->offset))
+        return complain(error, row->name, attempt.value, row->allowed);
+    return joined ? 1 : 2;
+}
+
+/* ---- what follows ---- */
+
+static void default_to(uint32_t *field, uint32_t value)
+{
+    if (*field == UNSET)
+        *field = value;
+}
+
+static uint32_t tenth(uint32_t buyers)
+{
+    return buyers < 10 ? 1 : buyers / 10;
+}
+
+/* How many buyers the schedule brings. */
+static uint32_t buyers_of_schedule(const struct options *o)
+{
+    double arrivals =
+        o->ramp_s > 0 ? (o->ramp_from + o->ramp_to) / 2 * o->ramp_s : o->rate * o->duration_s;
+    return arrivals >= BUYERS_MAX ? BUYERS_MAX : (uint32_t)ceil(arrivals);
+}
+
+static bool check_pairs(const struct options *o, char *error)
+{
+    const char *wrong =
+        o->rate > 0 && o->ramp_s > 0                ? "--rate and --ramp exclude each other"
+        : o->ramp_s > 0 && o->duration_s > 0        ? "--ramp has its own duration"
+        : o->token != NULL && o->token_file != NULL ? "--token and --token-file exclude each other"
+        : o->sale_id != NULL && o->url == NULL      ? "--sale needs --url: a new server has no sale"
+        : o->sale_id != NULL && o->sales > 1 && o->sales != UNSET
+            ? "--sale names one sale: --sales excludes it"
+            : NULL;
+    if (wrong != NULL)
+        (void)snprintf(error, OPTIONS_ERROR_BYTES, "%s", wrong);
+    return wrong == NULL;
+}
+
+static void complete(struct options *o, bool scenario_given)
+{
+    bool open_loop = options_open_loop(o);
+    if (o->rate > 0 && o->duration_s <= 0)
+        o->duration_s = 10;
+    bool sized = o->buyers != UNSET;
+    if (open_loop)
+        default_to(&o->buyers, scenario_given ? o->scenario->buyers : buyers_of_schedule(o));
+    default_to(&o->buyers, o->scenario->buyers);
+    default_to(&o->stock, open_loop && !scenario_given ? o->buyers
+                          : sized || open_loop         ? tenth(o->buyers)
+                                                       : o->scenario->stock);
+    default_to(&o->sales, 1);
+    if (o->stock < o->sales)
+        o->stock = o->sales;
+    default_to(&o->connections, open_loop ? 64 : o->scenario->connections);
+    default_to(&o->spectators, o->scenario->spectators);
+    default_to(&o->watchers, o->scenario->watchers);
+    if (o->watchers > o->buyers)
+        o->watchers = o->buyers;
+    default_to(&o->looks, open_loop ? 0 : 1);
+    if (!o->seed_given)
+        (void)!getrandom(&o->seed, sizeof(uint32_t), 0);
+}
+
+bool options_load(struct options *options, int argc, char **argv, char error[OPTIONS_ERROR_BYTES])
+{
+    *options = (struct options){.buyers = UNSET,
+                                .stock = UNSET,
+                                .sales = UNSET,
+                                .connections = UNSET,
+                                .spectators = UNSET,
+                                .watchers = UNSET,
+                                .looks = UNSET,
+                                .pay_share = 0.85,
+                                .twice_share = 0.02,
+                                .think_ms = 200,
+                                .look_ms = 1000,
+                                .hold_ms = 3000,
+                                .answer_timeout_ms = 10000};
+    for (int at = 0, taken; at < argc; at += taken) {
+        taken = take_argument(options, argc - at, argv + at, error);
+        if (taken == 0)
+            return false;
+    }
+    if (!check_pairs(options, error))
+        return false;
+    bool scenario_given = options->scenario != NULL;
+    if (!scenario_given)
+        options->scenario = &scenarios[0];
+    complete(options, scenario_given);
+    const char *token = getenv("FLASHD_TOKEN");
+    if (options->token == NULL && options->token_file == NULL && token != NULL && *token != '\0')
+        options->token = token;
+    return true;
+}

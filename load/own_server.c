@@ -1,0 +1,224 @@
+/*
+ * own_server.c: a flashd of our own for one run (target.h): a secret that nobody else knows, a data directory
+ * that vanishes, a free port.
+ *
+ * It runs in a session of its own, so that Ctrl-C at the terminal reaches flashload alone, which then stops it;
+ * if flashload is killed, the kernel kills it too. Its settings come from the environment (FLASHD_WORKERS
+ * and the like) as always.
+ *
+ * Thread: main.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "load/clock.h"
+#include "load/target.h"
+
+enum { READY_PATIENCE_MS = 60000, STOP_PATIENCE_MS = 15000 };
+
+static const char ready_prefix[] = "flashd listening on ";
+
+/* ---- the child ---- */
+
+static bool find_flashd(char path[PATH_BYTES_MAX], char *error)
+{
+    ssize_t len = readlink("/proc/self/exe", path, PATH_BYTES_MAX - 8);
+    char *slash = len > 0 ? memrchr(path, '/', (size_t)len) : NULL;
+    if (slash == NULL) {
+        (void)snprintf(error, TARGET_ERROR_BYTES, "cannot find my own executable");
+        return false;
+    }
+    memcpy(slash + 1, "flashd", sizeof "flashd");
+    if (access(path, X_OK) == 0)
+        return true;
+    (void)snprintf(error, TARGET_ERROR_BYTES,
+                   "there is no %s to start; build it, or name a running server with --url", path);
+    return false;
+}
+
+static void make_secret(char secret[65])
+{
+    unsigned char bytes[32];
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+        abort(); /* cannot happen: small reads of the kernel's generator do not fail */
+    for (size_t i = 0; i < sizeof bytes; i++)
+        (void)snprintf(secret + 2 * i, 3, "%02x", bytes[i]);
+}
+
+/* Unless the user has said otherwise. */
+static void set_variable(const char *name, const char *value)
+{
+    (void)setenv(name, value, 0);
+}
+
+static void prepare_environment(const struct options *options, const char *secret)
+{
+    char streams[16];
+    (void)snprintf(streams, sizeof streams, "%u", options->spectators + options->watchers + 16);
+    (void)unsetenv("FLASHD_TOKEN"); /* no setting of flashd's: it would refuse it */
+    (void)unsetenv("FLASHD_JWT_SECRET_FILE");
+    (void)setenv("FLASHD_JWT_SECRET", secret, 1);
+    set_variable("FLASHD_MAX_STREAMS", streams);
+    set_variable("FLASHD_MAX_STREAMS_PER_ADDRESS", streams);
+    set_variable("FLASHD_LOG_LEVEL", "warn");
+}
+
+/* Starts `arguments`; what it says on stdout comes out of *out. 0 on failure. */
+static pid_t start(char *const arguments[], const struct options *options, const char *secret,
+                   const char *log, int *out)
+{
+    int pipe_fds[2];
+    if (pipe2(pipe_fds, O_CLOEXEC) != 0)
+        return 0;
+    pid_t parent = getpid(), pid = fork();
+    if (pid == 0) {
+        (void)setsid();
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            _exit(EXIT_FAILURE);
+        int log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600),
+            null_fd = open("/dev/null", O_RDONLY);
+        (void)dup2(null_fd, STDIN_FILENO);
+        (void)dup2(pipe_fds[1], STDOUT_FILENO);
+        (void)dup2(log_fd, STDERR_FILENO);
+        prepare_environment(options, secret);
+        (void)execv(arguments[0], arguments);
+        _exit(127);
+    }
+    (void)close(pipe_fds[1]);
+    *out = pipe_fds[0];
+    if (pid > 0)
+        return pid;
+    (void)close(pipe_fds[0]);
+    return 0;
+}
+
+/* One line without its end; false when none came in time. */
+static bool read_line(int fd, char *line, size_t line_bytes)
+{
+    uint64_t end_ns = clock_ns() + READY_PATIENCE_MS * NS_PER_MS;
+    size_t len = 0;
+    while (len + 1 < line_bytes && clock_ns() < end_ns) {
+        struct pollfd ready = {fd, POLLIN, 0};
+        if (poll(&ready, 1, 100) <= 0)
+            continue;
+        if (read(fd, line + len, 1) != 1)
+            break;
+        if (line[len] == '\n') {
+            line[len] = '\0';
+            return true;
+        }
+        len++;
+    }
+    line[len] = '\0';
+    return false;
+}
+
+static void last_of_log(const char *path, char *text, size_t text_bytes)
+{
+    FILE *file = fopen(path, "re");
+    text[0] = '\0';
+    if (file == NULL)
+        return;
+    if (fseek(file, -(long)(text_bytes - 1), SEEK_END) != 0)
+        rewind(file);
+    size_t len = fread(text, 1, text_bytes - 1, file);
+    text[len] = '\0';
+    (void)fclose(file);
+}
+
+static bool mint_token(char *flashd, const struct options *options, const char *secret,
+                       const char *log, struct site *site)
+{
+    char *const arguments[] = {flashd,      "token", "--role", "admin", "--sub",
+                               "flashload", "--ttl", "604800", NULL};
+    int out = -1, status = 0;
+    pid_t pid = start(arguments, options, secret, log, &out);
+    if (pid == 0)
+        return false;
+    bool good = read_line(out, site->token, sizeof site->token);
+    (void)close(out);
+    return waitpid(pid, &status, 0) == pid && status == 0 && good;
+}
+
+bool own_server_start(struct own_server *own, const struct options *options, struct site *site,
+                      char *error)
+{
+    char flashd[PATH_BYTES_MAX], secret[65], data[PATH_BYTES_MAX + 8], log[PATH_BYTES_MAX + 8],
+        line[256], why[400];
+    const char *parent = getenv("TMPDIR");
+    *own = (struct own_server){0};
+    if (!find_flashd(flashd, error))
+        return false;
+    (void)snprintf(own->directory, sizeof own->directory, "%s/flashload-XXXXXX",
+                   parent != NULL && *parent != '\0' ? parent : "/tmp");
+    if (mkdtemp(own->directory) == NULL) {
+        (void)snprintf(error, TARGET_ERROR_BYTES, "cannot make %s: %s", own->directory,
+                       strerror(errno));
+        own->directory[0] = '\0';
+        return false;
+    }
+    (void)snprintf(data, sizeof data, "%s/data", own->directory);
+    (void)snprintf(log, sizeof log, "%s/log", own->directory);
+    make_secret(secret);
+    int out = -1;
+    char *const arguments[] = {flashd, "serve", "--listen", "127.0.0.1:0", "--data", data, NULL};
+    if (mint_token(flashd, options, secret, log, site) &&
+        (own->pid = start(arguments, options, secret, log, &out)) != 0 &&
+        read_line(out, line, sizeof line) &&
+        strncmp(line, ready_prefix, sizeof ready_prefix - 1) == 0) {
+        (void)snprintf(own->url, sizeof own->url, "%.100s", line + sizeof ready_prefix - 1);
+        (void)close(out);
+        return true;
+    }
+    last_of_log(log, why, sizeof why);
+    (void)snprintf(error, TARGET_ERROR_BYTES, "flashd did not start: %s", why);
+    if (out >= 0)
+        (void)close(out);
+    return false;
+}
+
+/* ---- its end ---- */
+
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *place)
+{
+    (void)status, (void)kind, (void)place;
+    return remove(path);
+}
+
+static bool end_child(pid_t pid)
+{
+    int status = 0;
+    uint64_t end_ns = clock_ns() + STOP_PATIENCE_MS * NS_PER_MS;
+    (void)kill(pid, SIGTERM);
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        if (clock_ns() > end_ns) {
+            (void)kill(pid, SIGKILL);
+            (void)waitpid(pid, &status, 0);
+            return false;
+        }
+        clock_sleep_ms(5);
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+bool own_server_stop(struct own_server *own)
+{
+    bool good = own->pid == 0 || end_child(own->pid);
+    own->pid = 0;
+    if (own->directory[0] != '\0')
+        (void)nftw(own->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    own->directory[0] = '\0';
+    return good;
+}

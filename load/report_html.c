@@ -1,0 +1,69 @@
+/*
+ * report_html.c: the report as one page (report.h): load/report.html, which is part of the program, with the JSON
+ * report put into its place. The page draws its own plots and needs nothing from anywhere.
+ *
+ * Thread: main.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "load/page.h"
+#include "load/report.h"
+
+static const char place[] = "/*REPORT*/null";
+
+/* '<' is written as an escape, so that no text of a server's can end the script. */
+static void put_json(const char *text, FILE *out)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '<')
+            (void)fputs("\\u003c", out);
+        else
+            (void)fputc(*text, out);
+    }
+}
+
+static bool add_curves(json_t *json, const char *path, char *error, size_t error_bytes)
+{
+    json_error_t why;
+    json_t *curves = json_load_file(path, 0, &why);
+    if (!json_is_object(curves)) {
+        (void)snprintf(error, error_bytes, "--curves: \"%s\": %s", path,
+                       curves == NULL ? why.text : "no object");
+        json_decref(curves);
+        return false;
+    }
+    return json_object_set_new(json, "curves", curves) == 0;
+}
+
+bool report_html(const struct summary *s, const char *path, const char *curves_path, char *error,
+                 size_t error_bytes)
+{
+    json_t *json = report_json(s, true);
+    if (curves_path != NULL && !add_curves(json, curves_path, error, error_bytes)) {
+        json_decref(json);
+        return false;
+    }
+    char *text = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    const char *page = (const char *)page_html;
+    const char *at = memmem(page, page_html_bytes, place, sizeof place - 1);
+    FILE *out = fopen(path, "we");
+    bool good = text != NULL && at != NULL && out != NULL;
+    if (good) {
+        (void)fwrite(page, 1, (size_t)(at - page), out);
+        put_json(text, out);
+        const char *rest = at + sizeof place - 1;
+        (void)fwrite(rest, 1, page_html_bytes - (size_t)(rest - page), out);
+        good = ferror(out) == 0;
+    }
+    if (out != NULL)
+        good &= fclose(out) == 0;
+    if (!good)
+        (void)snprintf(error, error_bytes, "--html: cannot write \"%s\": %s", path,
+                       strerror(errno));
+    free(text);
+    json_decref(json);
+    return good;
+}

@@ -1,0 +1,83 @@
+/*
+ * run.h: one run of the load: what both load threads and main share.
+ *
+ * Threads: main fills it before it starts the others, and reads the rest after they have ended. In between,
+ * what is atomic says who writes; the ledger has its own rules (ledger.h).
+ */
+#ifndef FLASHLOAD_RUN_H
+#define FLASHLOAD_RUN_H
+
+#include "load/arrivals.h"
+#include "load/audit.h"
+#include "load/loop.h"
+#include "load/measure.h"
+#include "load/options.h"
+
+enum { HOST_BYTES_MAX = 272, PREFIX_BYTES_MAX = 128, TOKEN_BYTES_MAX = 1024, FAILURE_BYTES = 256 };
+
+/* Where the server is. */
+struct site {
+    char host[HOST_BYTES_MAX]; /* as the Host field wants it: host:port */
+    char prefix[PREFIX_BYTES_MAX];
+    char token[TOKEN_BYTES_MAX]; /* empty: none */
+    struct address address;
+};
+
+struct sale {
+    char id[ID_BYTES_MAX];
+    uint64_t stock, pays_asked; /* asked: the buyers' thread */
+};
+
+/* Sales by id, so that an event's is found at once. */
+struct sale_index {
+    uint32_t *slots; /* owned; sale + 1 */
+    uint32_t mask;
+};
+
+struct run {
+    /* main, before the threads */
+    struct options options;
+    struct site site;
+    struct ledger ledger;
+    struct sale *sales; /* owned; options.sales of them */
+    struct sale_index index;
+    bool sales_are_ours, server_is_ours;
+    uint64_t start_ns; /* when the load begins; written before `started` */
+
+    /* main -> threads */
+    _Atomic bool started; /* every stream and connection is there: go */
+    _Atomic bool stop;    /* no new arrivals; finish what is under way */
+    _Atomic bool end;     /* leave */
+
+    /* threads -> main */
+    _Atomic uint32_t connections_open, watchers_open; /* buyers' */
+    _Atomic uint32_t spectators_open, observer_open;  /* audience's */
+    _Atomic bool loaded;                              /* buyers': all is answered */
+    uint64_t loaded_ns;                               /* buyers': written before `loaded` */
+    _Atomic uint64_t own_frames;                      /* buyers': order events on own streams */
+    _Atomic uint64_t own_frames_owed;                 /* audience's: as the stream of all says */
+    _Atomic uint64_t observed_seq;                    /* audience's: the newest event */
+    _Atomic uint32_t spectators_behind; /* audience's: who lack the last public change */
+    _Atomic bool failed;                /* whoever claims it writes failure */
+    char failure[FAILURE_BYTES];
+    _Atomic bool failure_written;
+
+    struct measures buyers, audience;
+    struct findings buyers_findings, audience_findings;
+    struct codes {
+        char code[28];
+        uint8_t step;
+        uint64_t count;
+    } codes[48]; /* buyers': refusals by code */
+};
+
+bool run_has_token(const struct run *run);
+uint32_t run_sale_of(const struct run *run, struct span id); /* NO_SALE: none of ours */
+bool run_index_sales(struct run *run);
+/* A failure that ends the run: the first one's words stay. Any thread. */
+void run_fail(struct run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Whether a buyer has a stream of their own, and whose the n-th is. */
+uint32_t run_buyer_of_watcher(const struct run *run, uint32_t watcher);
+bool run_is_watched(const struct run *run, uint32_t buyer);
+
+#endif

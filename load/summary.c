@@ -1,0 +1,166 @@
+/*
+ * summary.c: see summary.h.
+ *
+ * Thread: main.
+ */
+#include "load/summary.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TICKS_A_SECOND = 1000 / TICK_MS };
+
+static uint32_t ticks_of(const struct measures *m)
+{
+    return atomic_load_explicit(&m->ticks_done, memory_order_acquire);
+}
+
+/* The buyers' ticks, with what the audience saw at the same time. */
+static bool join_ticks(struct summary *s)
+{
+    const struct run *run = s->run;
+    uint32_t buyers = ticks_of(&run->buyers), audience = ticks_of(&run->audience);
+    s->tick_count = buyers < audience ? buyers : audience;
+    s->ticks = calloc((size_t)s->tick_count + 1, sizeof *s->ticks);
+    for (uint32_t i = 0; s->ticks != NULL && i < s->tick_count; i++) {
+        const struct tick *seen = &run->audience.ticks[i];
+        s->ticks[i] = run->buyers.ticks[i];
+        for (int k = 0; k < COUNT_COUNT; k++)
+            s->ticks[i].counts[k] += seen->counts[k];
+        if (seen->frame.count > 0)
+            s->ticks[i].frame = seen->frame;
+        s->ticks[i].available = seen->available;
+        s->ticks[i].held = seen->held;
+        s->ticks[i].sold = seen->sold;
+        s->ticks[i].waiting = seen->waiting;
+    }
+    return s->ticks != NULL;
+}
+
+static double peak_of(const struct summary *s, int counted)
+{
+    uint64_t best = 0;
+    for (uint32_t i = 0; i < s->tick_count; i++) {
+        uint64_t before = i >= TICKS_A_SECOND ? s->ticks[i - TICKS_A_SECOND].counts[counted] : 0;
+        uint64_t gained = s->ticks[i].counts[counted] - before;
+        best = gained > best ? gained : best;
+    }
+    /* A run shorter than a second has no best second but itself. */
+    return s->tick_count > 0 ? (double)best : (double)s->counts[counted] / fmax(s->seconds, 1e-9);
+}
+
+/* One point a second: p99 of a tick with few answers says little. */
+static struct knee knee_of(const struct summary *s)
+{
+    struct ramp_point points[3600 + 1];
+    size_t count = 0;
+    for (uint32_t i = TICKS_A_SECOND - 1; i < s->tick_count && count < 3600; i += TICKS_A_SECOND) {
+        uint32_t p99_us = 0;
+        static const struct tick none;
+        const struct tick *now = &s->ticks[i],
+                          *before = i >= TICKS_A_SECOND ? now - TICKS_A_SECOND : &none;
+        if (s->ticks[i].offered <= 0)
+            break; /* the schedule is over */
+        for (uint32_t k = i + 1 - TICKS_A_SECOND; k <= i; k++)
+            p99_us = s->ticks[k].buy.p99_us > p99_us ? s->ticks[k].buy.p99_us : p99_us;
+        points[count++] = (struct ramp_point){
+            .offered = (double)(now->counts[COUNT_ARRIVALS] - before->counts[COUNT_ARRIVALS]),
+            .served = (double)(now->counts[COUNT_PURCHASES] - before->counts[COUNT_PURCHASES]),
+            .p99_ms = p99_us / 1000.0};
+    }
+    return knee_find(points, count);
+}
+
+bool summary_open(struct summary *s, const struct run *run)
+{
+    s->run = run;
+    s->seconds = (double)(run->loaded_ns - run->start_ns) / 1e9;
+    for (int i = 0; i < COUNT_COUNT; i++)
+        s->counts[i] = run->buyers.counts[i] + run->audience.counts[i];
+    if (!join_ticks(s))
+        return false;
+    for (int i = 0; i < COUNT_COUNT; i++)
+        s->peaks[i] = peak_of(s, i);
+    s->ramped = run->options.ramp_s > 0;
+    if (s->ramped)
+        s->knee = knee_of(s);
+    return true;
+}
+
+void summary_close(struct summary *s)
+{
+    free(s->ticks);
+    s->ticks = NULL;
+}
+
+const struct hdr *summary_latency(const struct summary *s, enum latency latency)
+{
+    bool watched = latency == LATENCY_FRAME_PUBLIC || latency == LATENCY_FRAME_EVENTS;
+    return &(watched ? &s->run->audience : &s->run->buyers)->latencies[latency];
+}
+
+bool summary_balances(const struct summary *s)
+{
+    return s->audit_error[0] == '\0' && findings_total(&s->verdict.findings) == 0;
+}
+
+int summary_exit_status(const struct summary *s)
+{
+    if (!summary_balances(s))
+        return 1;
+    for (uint32_t i = 0; i < s->threshold_count; i++)
+        if (!s->thresholds[i].holds)
+            return 99;
+    return 0;
+}
+
+/* ---- thresholds ---- */
+
+static int latency_named(const char *name)
+{
+    for (int i = 0; i < LATENCY_COUNT; i++)
+        if (strcmp(name, latency_name((enum latency)i)) == 0)
+            return i;
+    return -1;
+}
+
+static int count_named(const char *name)
+{
+    for (int i = 0; i < COUNT_COUNT; i++)
+        if (strcmp(name, count_name((enum count)i)) == 0)
+            return i;
+    return -1;
+}
+
+bool summary_knows(const char *name, enum statistic statistic)
+{
+    return latency_named(name) >= 0 || (!statistic_is_latency(statistic) && count_named(name) >= 0);
+}
+
+static double counted(const struct summary *s, const char *name)
+{
+    int count = count_named(name);
+    return count >= 0 ? (double)s->counts[count]
+                      : (double)summary_latency(s, (enum latency)latency_named(name))->count;
+}
+
+double summary_figure(const void *context, const char *name, enum statistic statistic,
+                      double percent)
+{
+    const struct summary *s = context;
+    if (statistic == STAT_COUNT)
+        return counted(s, name);
+    if (statistic == STAT_RATE)
+        return counted(s, name) / fmax(s->seconds, 1e-9);
+    if (statistic == STAT_SHARE)
+        return counted(s, name) /
+               fmax((double)(s->counts[COUNT_ANSWERS] + s->counts[COUNT_ERRORS]), 1);
+    const struct hdr *hdr = summary_latency(s, (enum latency)latency_named(name));
+    if (hdr->count == 0)
+        return NAN;
+    return statistic == STAT_MIN   ? (double)hdr->min
+           : statistic == STAT_MAX ? (double)hdr->max
+           : statistic == STAT_AVG ? hdr_mean(hdr)
+                                   : (double)hdr_percentile(hdr, percent);
+}

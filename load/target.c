@@ -1,0 +1,434 @@
+/*
+ * target.c: the server under load, as its admin and its accountant see it (target.h).
+ *
+ * Thread: main.
+ */
+#include "load/target.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "load/ask.h"
+#include "load/clock.h"
+
+enum {
+    OPEN_PATIENCE_MS = 15000,
+    BUYERS_PAGE = 1000,
+    OTHER_DESCRIPTORS = 96, /* rings, pipes, files; and what a server of our own needs besides */
+};
+
+static bool complain(char *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static bool complain(char *error, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(error, TARGET_ERROR_BYTES, format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+/* ---- where it is ---- */
+
+static bool resolve(struct site *site, const char *host, const char *port, char *error)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
+    int rc = getaddrinfo(host, port, &hints, &found);
+    if (rc != 0)
+        return complain(error, "--url: \"%s\" is not known: %s", host, gai_strerror(rc));
+    memcpy(&site->address.at, found->ai_addr, found->ai_addrlen);
+    site->address.bytes = found->ai_addrlen;
+    freeaddrinfo(found);
+    return true;
+}
+
+bool site_parse(struct site *site, const char *url, char *error)
+{
+    static const char scheme[] = "http://";
+    char host[HOST_BYTES_MAX], port[8] = "80";
+    const char *at = url + sizeof scheme - 1;
+    if (strncmp(url, scheme, sizeof scheme - 1) != 0)
+        return complain(error, "--url: \"%.80s\" is not allowed; allowed: http://HOST:PORT", url);
+    size_t len = strcspn(at, "/");
+    const char *path = at + len;
+    if (len == 0 || len >= sizeof site->host || strlen(path) >= sizeof site->prefix)
+        return complain(error, "--url: \"%.80s\" is not allowed; allowed: http://HOST:PORT", url);
+    (void)snprintf(site->host, sizeof site->host, "%.*s", (int)len, at);
+    (void)snprintf(site->prefix, sizeof site->prefix, "%s",
+                   strcmp(path, "/") == 0 || *path == '\0' ? "/api/v1" : path);
+    size_t prefix_len = strlen(site->prefix);
+    if (site->prefix[prefix_len - 1] == '/')
+        site->prefix[prefix_len - 1] = '\0';
+    const char *colon = strrchr(site->host, ':'), *bracket = strchr(site->host, ']');
+    size_t host_len =
+        colon != NULL && (bracket == NULL || colon > bracket) ? (size_t)(colon - site->host) : len;
+    if (host_len < len)
+        (void)snprintf(port, sizeof port, "%.7s", colon + 1);
+    bool bracketed = site->host[0] == '[' && bracket != NULL;
+    (void)snprintf(host, sizeof host, "%.*s",
+                   (int)(bracketed ? (size_t)(bracket - site->host - 1) : host_len),
+                   site->host + bracketed);
+    return resolve(site, host, port, error);
+}
+
+bool site_take_token(struct site *site, const struct options *o, char *error)
+{
+    char text[TOKEN_BYTES_MAX + 2] = "";
+    const char *token = o->token;
+    if (o->token_file != NULL) {
+        FILE *file = fopen(o->token_file, "re");
+        size_t len = file != NULL ? fread(text, 1, sizeof text - 1, file) : 0;
+        if (file == NULL)
+            return complain(error, "--token-file: cannot read \"%s\": %s", o->token_file,
+                            strerror(errno));
+        (void)fclose(file);
+        text[len] = '\0';
+        text[strcspn(text, "\r\n")] = '\0';
+        token = text;
+    }
+    size_t len = token != NULL ? strlen(token) : 0;
+    if (len >= sizeof site->token ||
+        (token != NULL && strspn(token, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx"
+                                        "yz0123456789-_.=~+/") != len))
+        return complain(error,
+                        "--token: it is no token: a JWT of at most %zu characters is expected",
+                        sizeof site->token - 1);
+    memcpy(site->token, token != NULL ? token : "", len);
+    site->token[len] = '\0';
+    return true;
+}
+
+bool site_probe(const struct site *site, const char *url, char *error)
+{
+    char why[256];
+    struct reply reply;
+    if (!ask(site, "GET", "/sales", NULL, &reply, why, sizeof why))
+        return complain(error, "no server answers at %s (%s); start one: ./run serve", url, why);
+    json_t *json = json_loadb(reply.body, reply.body_bytes, 0, NULL);
+    bool good = reply.status == 200 && json_is_array(json_object_get(json, "sales"));
+    if (!good)
+        (void)complain(error,
+                       "something answers at %s, but it is no flashd: GET %s/sales gave status %u "
+                       "and no list of sales",
+                       url, site->prefix, reply.status);
+    json_decref(json);
+    reply_free(&reply);
+    return good;
+}
+
+/* ---- requests with a JSON answer ---- */
+
+/* The answer's JSON, the caller's; NULL with a line when it is not `status`. */
+static json_t *ask_json(const struct run *run, const char *method, const char *path,
+                        const char *body, unsigned status, char *error)
+{
+    char why[256];
+    struct reply reply;
+    if (!ask(&run->site, method, path, body, &reply, why, sizeof why)) {
+        (void)complain(error, "%s %s: %s", method, path, why);
+        return NULL;
+    }
+    json_t *json = json_loadb(reply.body, reply.body_bytes, 0, NULL);
+    if (reply.status != status || json == NULL) {
+        const char *detail = json_string_value(json_object_get(json, "detail"));
+        const char *hint = reply.status == 401 || reply.status == 403
+                               ? "; an admin's token of this server is needed: --token, "
+                                 "--token-file or FLASHD_TOKEN"
+                               : "";
+        (void)complain(error, "%s %s%s gave status %u: %s%s", method, run->site.prefix, path,
+                       reply.status, detail != NULL ? detail : "no reason was given", hint);
+        json_decref(json);
+        json = NULL;
+    }
+    reply_free(&reply);
+    return json;
+}
+
+static uint64_t member(const json_t *json, const char *name)
+{
+    json_int_t value = json_integer_value(json_object_get(json, name));
+    return value > 0 ? (uint64_t)value : 0;
+}
+
+static const char *word(const json_t *json, const char *name)
+{
+    const char *text = json_string_value(json_object_get(json, name));
+    return text != NULL ? text : "";
+}
+
+static bool read_sale(const json_t *json, struct final_sale *sale)
+{
+    const char *id = word(json, "id");
+    if (strlen(id) >= sizeof sale->id)
+        return false;
+    *sale = (struct final_sale){.stock = member(json, "productQty"),
+                                .available = member(json, "available"),
+                                .held = member(json, "held"),
+                                .sold = member(json, "sold"),
+                                .waiting = member(json, "waiting"),
+                                .remaining = member(json, "remainingQty"),
+                                .seq = member(json, "seq")};
+    memcpy(sale->id, id, strlen(id) + 1);
+    return true;
+}
+
+static json_t *ask_sale(const struct run *run, const char *id, char *error)
+{
+    char path[64 + ID_BYTES_MAX];
+    (void)snprintf(path, sizeof path, "/sales/%s", id);
+    return ask_json(run, "GET", path, NULL, 200, error);
+}
+
+/* ---- sales ---- */
+
+static bool make_sale(struct run *run, uint32_t index, char *error)
+{
+    const struct options *o = &run->options;
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    json_int_t now_ms = (json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    uint32_t stock = o->stock / o->sales + (index < o->stock % o->sales);
+    json_t *terms =
+        json_pack("{s:s, s:I, s:I, s:I, s:I}", "name", "flashload", "productQty", (json_int_t)stock,
+                  "startsAt", now_ms - 1000, "endsAt", now_ms + 7 * 86400 * (json_int_t)1000,
+                  "holdMs", (json_int_t)o->hold_ms);
+    char *body = json_dumps(terms, JSON_COMPACT);
+    json_t *made = body != NULL ? ask_json(run, "POST", "/sales", body, 201, error) : NULL;
+    const char *id = word(made, "id");
+    bool good = made != NULL && *id != '\0' && strlen(id) < sizeof run->sales[index].id;
+    if (made != NULL && !good)
+        (void)complain(error, "POST /sales answered without an id that could be one");
+    if (good) {
+        memcpy(run->sales[index].id, id, strlen(id) + 1);
+        run->sales[index].stock = stock;
+        if (index == 0)
+            run->ledger.base_seq = member(made, "seq") > 0 ? member(made, "seq") - 1 : 0;
+    }
+    json_decref(made);
+    json_decref(terms);
+    free(body);
+    return good;
+}
+
+static bool look_at_sale(struct run *run, char *error)
+{
+    json_t *json = ask_sale(run, run->options.sale_id, error);
+    struct final_sale sale;
+    bool good = json != NULL && read_sale(json, &sale);
+    if (json != NULL && !good)
+        (void)complain(error, "--sale: the server's answer is no sale");
+    if (good) {
+        memcpy(run->sales[0].id, sale.id, sizeof sale.id);
+        run->sales[0].stock = sale.stock;
+        run->ledger.base_seq = sale.seq;
+        run->options.stock = (uint32_t)sale.stock;
+        run->options.hold_ms = (uint32_t)member(json, "holdMs");
+    }
+    json_decref(json);
+    return good;
+}
+
+static bool wait_until_open(const struct run *run, char *error)
+{
+    uint64_t end_ns = clock_ns() + OPEN_PATIENCE_MS * NS_PER_MS;
+    for (uint32_t i = 0; i < run->options.sales;) {
+        json_t *json = ask_sale(run, run->sales[i].id, error);
+        if (json == NULL)
+            return false;
+        char state[16];
+        (void)snprintf(state, sizeof state, "%s", word(json, "state"));
+        json_decref(json);
+        if (strcmp(state, "ACTIVE") == 0) {
+            /* The newest opens last; the others need no look of their own. */
+            i = i + 1 < run->options.sales && i == 0 ? run->options.sales - 1 : i + 1;
+        } else if (run->options.sale_id != NULL) {
+            return complain(error, "--sale: the sale is %s; it must be ACTIVE", state);
+        } else if (clock_ns() > end_ns) {
+            return complain(error, "the sale does not open: it is still %s", state);
+        } else {
+            clock_sleep_ms(20);
+        }
+    }
+    return true;
+}
+
+bool target_open_sales(struct run *run, char *error)
+{
+    run->sales = calloc(run->options.sales, sizeof *run->sales);
+    if (run->sales == NULL)
+        return complain(error, "no memory for %u sales", run->options.sales);
+    run->sales_are_ours = run->options.sale_id == NULL;
+    if (run->sales_are_ours && !run_has_token(run))
+        return complain(
+            error,
+            "a token is missing: to make a sale, give an admin's with --token, --token-file or "
+            "FLASHD_TOKEN (flashd token --role admin --sub me); or buy in a sale that is open with "
+            "--sale ID");
+    bool good = run->sales_are_ours || look_at_sale(run, error);
+    for (uint32_t i = 0; good && run->sales_are_ours && i < run->options.sales; i++)
+        good = make_sale(run, i, error);
+    if (!good || !wait_until_open(run, error))
+        return false;
+    return run_index_sales(run) || complain(error, "no memory for %u sales", run->options.sales);
+}
+
+void target_end_sales(struct run *run)
+{
+    char error[TARGET_ERROR_BYTES], path[64 + ID_BYTES_MAX];
+    for (uint32_t i = 0; run->sales_are_ours && i < run->options.sales; i++) {
+        (void)snprintf(path, sizeof path, "/sales/%s/end", run->sales[i].id);
+        json_decref(ask_json(run, "POST", path, NULL, 200, error));
+    }
+}
+
+/* ---- the books ---- */
+
+static bool read_many_sales(const struct run *run, struct final_sale *sales, char *error)
+{
+    json_t *json = ask_json(run, "GET", "/sales", NULL, 200, error);
+    size_t at;
+    const json_t *one;
+    uint32_t found = 0;
+    json_array_foreach(json_object_get(json, "sales"), at, one)
+    {
+        const char *id = word(one, "id");
+        uint32_t index = run_sale_of(run, (struct span){id, strlen(id)});
+        found += index != NO_SALE && read_sale(one, &sales[index]);
+    }
+    json_decref(json);
+    if (json != NULL && found != run->options.sales)
+        return complain(error, "the server's list has %" PRIu32 " of our %" PRIu32 " sales", found,
+                        run->options.sales);
+    return json != NULL;
+}
+
+bool target_read_sales(const struct run *run, struct final_sale *sales, char *error)
+{
+    if (run->options.sales > 1)
+        return read_many_sales(run, sales, error);
+    json_t *json = ask_sale(run, run->sales[0].id, error);
+    bool good = json != NULL && read_sale(json, &sales[0]);
+    json_decref(json);
+    return good;
+}
+
+struct list {
+    struct listed_buyer *rows;
+    uint64_t count, room;
+};
+
+static bool add_rows(const struct run *run, uint32_t sale, const json_t *buyers, struct list *list)
+{
+    size_t at;
+    const json_t *one;
+    json_array_foreach(buyers, at, one)
+    {
+        if (list->count == list->room) {
+            uint64_t room = list->room == 0 ? 1024 : list->room * 2;
+            struct listed_buyer *grown = realloc(list->rows, room * sizeof *grown);
+            if (grown == NULL)
+                return false;
+            list->rows = grown;
+            list->room = room;
+        }
+        const char *name = word(one, "buyerName"), *id = word(one, "transactionId");
+        list->rows[list->count++] = (struct listed_buyer){
+            .sale = sale,
+            .buyer = ledger_buyer_named(&run->ledger, (struct span){name, strlen(name)}),
+            .quantity = (uint32_t)member(one, "quantity"),
+            .id_hash = ledger_hash((struct span){id, strlen(id)})};
+    }
+    return true;
+}
+
+static bool read_list(const struct run *run, uint32_t sale, struct list *list, char *error)
+{
+    char cursor[32] = "0";
+    for (;;) {
+        char path[128 + ID_BYTES_MAX];
+        (void)snprintf(path, sizeof path, "/sales/%s/buyers?after=%s&limit=%d", run->sales[sale].id,
+                       cursor, BUYERS_PAGE);
+        json_t *page = ask_json(run, "GET", path, NULL, 200, error);
+        if (page == NULL)
+            return false;
+        bool room = add_rows(run, sale, json_object_get(page, "buyers"), list);
+        const json_t *next = json_object_get(page, "next");
+        bool more = next != NULL && !json_is_null(next);
+        if (json_is_integer(next))
+            (void)snprintf(cursor, sizeof cursor, "%" JSON_INTEGER_FORMAT,
+                           json_integer_value(next));
+        else if (more)
+            (void)snprintf(cursor, sizeof cursor, "%s", json_string_value(next));
+        json_decref(page);
+        if (!room)
+            return complain(error, "no memory for the buyers list");
+        if (!more)
+            return true;
+    }
+}
+
+bool target_read_buyers(const struct run *run, struct listed_buyer **listed, uint64_t *count,
+                        char *error)
+{
+    struct list list = {0};
+    bool good = true;
+    for (uint32_t i = 0; good && i < run->options.sales; i++)
+        good = read_list(run, i, &list, error);
+    *listed = list.rows;
+    *count = list.count;
+    return good;
+}
+
+/* ---- this machine ---- */
+
+bool descriptors_suffice(const struct run *run, char *error)
+{
+    const struct options *o = &run->options;
+    struct rlimit limit = {0};
+    uint64_t needed = (uint64_t)o->connections + o->spectators + o->watchers + OTHER_DESCRIPTORS;
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+        (void)getrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (limit.rlim_cur >= needed)
+        return true;
+    return complain(error,
+                    "too few descriptors: %" PRIu64
+                    " are needed (%u connections, %u spectators, %u watchers, %d others), "
+                    "the limit is %" PRIu64 "; raise it (ulimit -n %" PRIu64 ") or ask for less",
+                    needed, o->connections, o->spectators, o->watchers, OTHER_DESCRIPTORS,
+                    (uint64_t)limit.rlim_cur, needed);
+}
+
+uint64_t process_cpu_ns(pid_t pid)
+{
+    char path[96];
+    uint64_t total_ns = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *tasks = pid > 0 ? opendir(path) : NULL;
+    const struct dirent *entry;
+    while (tasks != NULL && (entry = readdir(tasks)) != NULL) {
+        uint64_t ran_ns = 0;
+        if (entry->d_name[0] == '.')
+            continue;
+        (void)snprintf(path, sizeof path, "/proc/%d/task/%.32s/schedstat", (int)pid, entry->d_name);
+        FILE *file = fopen(path, "re");
+        if (file == NULL)
+            continue;
+        if (fscanf(file, "%" SCNu64, &ran_ns) == 1)
+            total_ns += ran_ns;
+        (void)fclose(file);
+    }
+    if (tasks != NULL)
+        (void)closedir(tasks);
+    return total_ns;
+}
