@@ -280,9 +280,10 @@ static void attend(struct audience *a)
     loop_round(&a->loop, 20 * NS_PER_MS);
     if (!atomic_load_explicit(&run->started, memory_order_acquire))
         return;
-    if (!atomic_load_explicit(&run->loaded, memory_order_acquire))
+    bool loaded = atomic_load_explicit(&run->loaded, memory_order_acquire);
+    if (!loaded || measures_lack_last_tick(&run->audience, run->start_ns, run->loaded_ns))
         measures_tick(&run->audience, run->start_ns, a->loop.now_ns, &a->like);
-    else
+    if (loaded)
         count_behind(a);
 }
 

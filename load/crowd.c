@@ -445,8 +445,11 @@ void *crowd_run(void *argument)
             load(c);
         run->loaded_ns = c->loop.now_ns;
         atomic_store_explicit(&run->loaded, true, memory_order_release);
-        while (!atomic_load_explicit(&run->end, memory_order_relaxed))
+        while (!atomic_load_explicit(&run->end, memory_order_relaxed)) {
             loop_round(&c->loop, 2 * NS_PER_MS);
+            if (measures_lack_last_tick(&run->buyers, run->start_ns, run->loaded_ns))
+                tick(c);
+        }
         crowd_close(c);
     }
     return NULL;

@@ -99,3 +99,9 @@ void measures_tick(struct measures *m, uint64_t start_ns, uint64_t now_ns, const
         atomic_store_explicit(&m->ticks_done, done, memory_order_release);
     }
 }
+
+bool measures_lack_last_tick(const struct measures *m, uint64_t start_ns, uint64_t loaded_ns)
+{
+    uint64_t done = atomic_load_explicit(&m->ticks_done, memory_order_relaxed);
+    return start_ns != 0 && done * TICK_MS * NS_PER_MS < loaded_ns - start_ns;
+}
