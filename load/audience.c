@@ -103,7 +103,7 @@ static void observe(struct audience *a, uint64_t seq, enum seen_kind kind, struc
             run->audience.counts[COUNT_DURABLE]++;
             if (kind != SEEN_REFUND_DUE)
                 a->last_public_seq = seq;
-            if (run_is_watched(run, e->buyer))
+            if (run_is_watched(run, e->buyer) && seq > a->viewer->last_id)
                 atomic_fetch_add_explicit(&run->own_frames_owed, 1, memory_order_relaxed);
         }
         uint64_t reply_ns = ledger_reply_ns(&run->ledger, seq);

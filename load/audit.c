@@ -422,7 +422,12 @@ static void check_joined(struct audit *a, uint32_t buyer, const struct ledger_or
 static void check_later_answers(struct audit *a, uint32_t buyer, const struct ledger_order *l)
 {
     const struct replay_buyer *b = &a->buyers[buyer];
-    if ((l->flags & ORDER_PAID) != 0 && b->paid_seq != l->paid_seq)
+    bool event_lacks = (l->flags & ORDER_PAID) != 0 && b->paid_seq != l->paid_seq;
+    if (event_lacks && b->listed)
+        FOUND(a, MISSING_EVENT,
+              "buyer %" PRIu32 " has paid (seq %" PRIu64 ") and is listed; the event is missing",
+              buyer, l->paid_seq);
+    else if (event_lacks)
         FOUND(a, LOST, "buyer %" PRIu32 " has paid (seq %" PRIu64 "), and no such event came",
               buyer, l->paid_seq);
     if ((l->flags & ORDER_CANCELLED) != 0 && b->cancelled_seq != l->cancelled_seq)
@@ -548,8 +553,8 @@ static void check_sales(struct audit *a)
         if (!s->past)
             keep_counters(s);
         check_units(a, f, s);
-        if (!a->books->events_held || !s->known)
-            continue;
+        if (!a->books->events_held || f->seq <= a->books->ledger->base_seq)
+            continue; /* nothing to hear, or nothing has happened */
         if (s->last_seq < f->seq)
             FOUND(a, MISSING_EVENT, "sale %s is at seq %" PRIu64 ", the stream ended at %" PRIu64,
                   f->id, f->seq, s->last_seq);
@@ -623,8 +628,8 @@ bool audit_books(const struct books *books, struct verdict *verdict)
     if (room) {
         if (books->events_held)
             replay_all(&a);
+        check_lists(&a); /* first: an answer may show there alone */
         check_answers(&a);
-        check_lists(&a);
         check_sales(&a);
         if (books->events_held) {
             check_own_streams(&a);

@@ -187,7 +187,6 @@ static void watch_load(struct process *p)
         clock_sleep_ms(5);
         view_update(&p->view, run);
     }
-    view_close(&p->view);
     p->own_cpu_ns = own_cpu_now_ns() - p->own_cpu_ns;
     uint64_t server_ns = process_cpu_ns((pid_t)run->options.server_pid);
     p->server_cpu_ns = server_ns > p->server_cpu_ns ? server_ns - p->server_cpu_ns : 0;
@@ -201,8 +200,9 @@ static bool streams_owe_nothing(const struct process *p)
     uint64_t seq = 0;
     for (uint32_t i = 0; i < run->options.sales; i++)
         seq = p->sales[i].seq > seq ? p->sales[i].seq : seq;
-    return atomic_load_explicit(&run->observed_seq, memory_order_acquire) >= seq &&
-           atomic_load_explicit(&run->spectators_behind, memory_order_acquire) == 0 &&
+    bool heard_all = seq <= run->ledger.base_seq ||
+                     atomic_load_explicit(&run->observed_seq, memory_order_acquire) >= seq;
+    return heard_all && atomic_load_explicit(&run->spectators_behind, memory_order_acquire) == 0 &&
            atomic_load(&run->own_frames) >= atomic_load(&run->own_frames_owed);
 }
 
@@ -294,6 +294,7 @@ static int finish(struct process *p)
     else
         settle(p);
     end_threads(p);
+    view_close(&p->view, run);
     if (!summary_open(s, run)) {
         (void)fprintf(stderr, "flashload: no memory for the report\n");
         return EXIT_NOTHING_RUN;

@@ -94,7 +94,8 @@ void measures_tick(struct measures *measures, uint64_t start_ns, uint64_t now_ns
                    const struct tick *like);
 
 /* Whether the tick in which the load ended is still open. */
-bool measures_lack_last_tick(const struct measures *measures, uint64_t start_ns, uint64_t loaded_ns);
+bool measures_lack_last_tick(const struct measures *measures, uint64_t start_ns,
+                             uint64_t loaded_ns);
 
 const char *latency_name(enum latency latency);
 const char *latency_about(enum latency latency);

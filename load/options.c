@@ -25,6 +25,9 @@ static const struct scenario scenarios[] = {
     {"xlarge", 100000, 10000, 128, 500, 1000},
 };
 
+/* Sizes that were given one by one: small's, where they were not. */
+static const struct scenario custom = {"custom", 100, 10, 10, 5, 100};
+
 enum { SCENARIO_COUNT = sizeof scenarios / sizeof scenarios[0] };
 
 /* ---- kinds of values ---- */
@@ -384,7 +387,8 @@ bool options_load(struct options *options, int argc, char **argv, char error[OPT
         return false;
     bool scenario_given = options->scenario != NULL;
     if (!scenario_given)
-        options->scenario = &scenarios[0];
+        options->scenario =
+            options->buyers != UNSET || options_open_loop(options) ? &custom : &scenarios[0];
     complete(options, scenario_given);
     const char *token = getenv("FLASHD_TOKEN");
     if (options->token == NULL && options->token_file == NULL && token != NULL && *token != '\0')

@@ -78,7 +78,8 @@ static struct moment moment_of(const struct run *run)
     struct moment m = {0};
     take(&run->buyers, &m.now, &m.second_ago);
     take(&run->audience, &m.seen, &m.seen_second_ago);
-    m.at_s = (double)(clock_ns() - run->start_ns) / 1e9;
+    bool loaded = atomic_load_explicit(&run->loaded, memory_order_acquire);
+    m.at_s = (double)((loaded ? run->loaded_ns : clock_ns()) - run->start_ns) / 1e9;
     double span_s = o->ramp_s > 0 ? o->ramp_s : o->duration_s;
     m.share = (double)(m.now.counts[COUNT_ARRIVALS] - m.now.active) / o->buyers;
     if (span_s > 0 && m.at_s / span_s > m.share)
@@ -175,12 +176,8 @@ static void plain_line(const struct view *v, const struct moment *m)
                   m->now.counts[COUNT_PAID], m->now.counts[COUNT_ERRORS]);
 }
 
-void view_update(struct view *v, const struct run *run)
+static void show(struct view *v, const struct run *run)
 {
-    uint32_t tick = done_of(&run->buyers), step = v->in_place ? 1 : TICKS_A_SECOND;
-    if (tick == 0 || tick < v->last_tick + step)
-        return;
-    v->last_tick = tick;
     const struct moment moment = moment_of(run);
     if (v->in_place)
         draw_picture(v, run, &moment);
@@ -189,8 +186,17 @@ void view_update(struct view *v, const struct run *run)
     (void)fflush(v->out);
 }
 
-void view_close(struct view *v)
+void view_update(struct view *v, const struct run *run)
 {
-    v->lines = 0;
-    (void)fflush(v->out);
+    uint32_t tick = done_of(&run->buyers), step = v->in_place ? 1 : TICKS_A_SECOND;
+    if (tick == 0 || tick < v->last_tick + step)
+        return;
+    v->last_tick = tick;
+    show(v, run);
+}
+
+void view_close(struct view *v, const struct run *run)
+{
+    if (done_of(&run->buyers) > v->last_tick)
+        show(v, run);
 }

@@ -21,7 +21,7 @@ struct view {
 void view_open(struct view *view, FILE *out);
 void view_head(const struct view *view, const struct run *run, const char *url);
 void view_update(struct view *view, const struct run *run);
-/* Leaves the last picture where it is. */
-void view_close(struct view *view);
+/* After the load: the last picture, which stays. */
+void view_close(struct view *view, const struct run *run);
 
 #endif

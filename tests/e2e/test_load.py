@@ -1,0 +1,385 @@
+"""
+test_load.py: flashload from the outside: runs that balance, books that a lying server in between makes wrong,
+thresholds, errors, Ctrl-C, and what it writes. The program beside the binary under test is the one that is run.
+"""
+import contextlib
+import http.server
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+from harness import binary, clean_environment, command_prefix, expect, patient, slack
+
+QUICK = ["--hold-ms", "600", "--think-ms", "30", "--look-ms", "100"]
+
+
+def flashload():
+    return os.path.join(os.path.dirname(binary()), "flashload")
+
+
+def command(t, args):
+    return command_prefix() + [flashload()] + [str(arg) for arg in args], clean_environment({"TMPDIR": t.folder})
+
+
+def run(t, *args, env=None, within_s=60):
+    argv, environment = command(t, args)
+    environment.update(env or {})
+    return subprocess.run(argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=within_s * slack())
+
+
+def must(done, status):
+    assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-1500:]}"
+    return done
+
+
+def report(t, *args, status=0, env=None):
+    return json.loads(must(run(t, "--json", *args, env=env), status).stdout)
+
+
+def url(port):
+    return f"http://127.0.0.1:{port}"
+
+
+# -------------------------------------------------------------------------------- runs that balance
+
+def test_load_small_on_a_server_of_its_own(t):
+    done = must(run(t, "small", *QUICK, "--seed", 5), 0)
+    assert "the books balance: " in done.stdout and "100 own streams" in done.stdout, done.stdout
+    assert "seed 5" in done.stdout, done.stdout
+    assert os.listdir(t.folder) == [], "its temporary directory is left behind"
+
+
+def test_load_medium_on_a_running_server(t):
+    shop = t.shop()
+    seen = report(t, "medium", "--url", url(shop.port), *QUICK, env={"FLASHD_TOKEN": shop.admin})
+    counts = seen["counts"]
+    assert seen["audit"]["balances"] and seen["audit"]["eventsHeld"], seen["audit"]
+    assert counts["arrivals"] == 1000 and counts["errors"] == 0 and counts["unserved"] == 0, counts
+    assert counts["accepted"] + counts["waiting"] + counts["refused"] == 1000, counts
+    sale = expect(shop.get("/sales"), 200)["sales"][0]
+    assert sale["sold"] == counts["paid"] and sale["state"] == "ENDED", (sale, counts)
+    shop.balance_books()
+
+
+def test_load_spreads_over_several_sales(t):
+    seen = report(t, "--buyers", 120, "--stock", 30, "--sales", 7, *QUICK)
+    assert seen["options"]["sales"] == 7 and seen["audit"]["balances"], seen["audit"]
+    assert seen["counts"]["paid"] <= 30, seen["counts"]
+
+
+def test_load_in_an_open_sale_without_a_token(t):
+    shop = t.shop()
+    sale = shop.open_sale(stock=20, holdMs=500)
+    shop.must_pay(shop.must_hold(sale, "a stranger"))
+    done = must(run(t, "--url", url(shop.port), "--sale", sale, "--buyers", 60, *QUICK), 0)
+    assert "the books balance" in done.stdout and "without a token" in done.stdout, done.stdout
+    assert shop.sale(sale)["state"] == "ACTIVE", "a sale of others was ended"
+    with_token = must(run(t, "--url", url(shop.port), "--sale", sale, "--buyers", 10, *QUICK,
+                          env={"FLASHD_TOKEN": shop.admin}), 0)
+    assert "the books balance" in with_token.stdout, with_token.stdout
+
+
+@patient
+def test_load_open_loop_counts_from_the_scheduled_time(t):
+    """A server that stalls for a second shows it in every arrival of that second, not in one."""
+    shop = t.shop()
+    argv, environment = command(t, ["--json", "--url", url(shop.port), "--rate", 300, "--duration", 3, "--seed", 1,
+                                    "--connections", 4, "--watchers", 0, "--spectators", 1])
+    environment["FLASHD_TOKEN"] = shop.admin
+    load = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "arrivals" not in load.stderr.readline():
+        pass
+    time.sleep(1)
+    shop.process.send_signal(signal.SIGSTOP)
+    time.sleep(1)
+    shop.process.send_signal(signal.SIGCONT)
+    out, err = load.communicate(timeout=60 * slack())
+    assert load.returncode == 0, err
+    buy = json.loads(out)["latencyMs"]["buy"]
+    assert 750 < buy["count"] < 1050, buy
+    assert buy["max"] > 900 and buy["p90"] > 400, f"the stall is hidden: {buy}"
+
+
+def test_load_ramp_looks_for_the_knee(t):
+    seen = report(t, "--ramp", "50:400:3", *QUICK)
+    assert seen["knee"].keys() == {"reached", "offered", "p99", "sign"}, seen["knee"]
+    assert seen["options"]["loop"] == "open" and seen["audit"]["balances"], seen
+
+
+# ---------------------------------------------------------------------------- books that are wrong
+
+class Liar:
+    """Stands between flashload and the server and passes on every byte, but for what `lie` makes of an answer."""
+
+    def __init__(self, port, path, lie):
+        self.upstream, self.path, self.lie = port, path.encode(), lie
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+
+    def serve(self, client):
+        with client, socket.create_connection(("127.0.0.1", self.upstream)) as server, contextlib.suppress(OSError):
+            lies = False
+            while True:
+                ready, _, _ = select.select([client, server], [], [])
+                if client in ready:
+                    data = client.recv(65536)
+                    lies |= self.path in data.split(b"\r\n")[0]
+                    server.sendall(data)
+                else:
+                    data = server.recv(65536)
+                    client.sendall(self.lie(data) if lies and data else data)
+                if not data:
+                    return
+
+
+def once(change):
+    """Applies change(bytes) until it has changed something."""
+    state = {"done": False}
+
+    def lie(data):
+        if state["done"]:
+            return data
+        changed = change(data)
+        state["done"] = changed != data
+        return changed
+    return lie
+
+
+def frame_of(data, kind):
+    match = re.search(rb"id: \d+\nevent: " + kind + rb"\n[^\n]*\n\n", data)
+    return match[0] if match else None
+
+
+def each_frame(change, kind=rb"order\.paid"):
+    return lambda data: data.replace(frame_of(data, kind), change(frame_of(data, kind)), 1) if frame_of(data, kind) else data
+
+
+def second_as_first(data):
+    names = re.findall(rb'"buyerName":"([^"]*)"', data)
+    if len(names) < 2:
+        return data
+    head, _, body = data.partition(b"\r\n\r\n")
+    body = body.replace(b'"' + names[1] + b'"', b'"' + names[0] + b'"', 1)
+    return re.sub(rb"Content-Length: \d+", b"Content-Length: %d" % len(body), head) + b"\r\n\r\n" + body
+
+
+LIES = {
+    "repeated event": ("GET /api/v1/events/stream", each_frame(lambda frame: frame + frame)),
+    "missing event": ("GET /api/v1/events/stream", each_frame(lambda frame: b"")),
+    "wrong counter": ("GET /api/v1/events/stream",
+                      each_frame(lambda frame: re.sub(rb'"waiting":(\d)', lambda m: b'"waiting":%d' % (9 - int(m[1])), frame))),
+    "doubled": ("/buyers?", second_as_first),
+}
+
+
+def lying(t, kind):
+    path, change = LIES[kind]
+    shop = t.shop()
+    liar = Liar(shop.port, path, once(change))
+    seen = report(t, "small", "--url", url(liar.port), *QUICK, "--watchers", 10, "--assert", "p50(buy)<1ns", status=1,
+                  env={"FLASHD_TOKEN": shop.admin})
+    liar.listener.close()
+    assert not seen["audit"]["balances"] and seen["exitStatus"] == 1, seen["audit"]
+    assert kind in [found["kind"] for found in seen["audit"]["findings"]], seen["audit"]
+    shop.balance_books()
+
+
+def test_load_finds_a_repeated_event(t):
+    lying(t, "repeated event")
+
+
+def test_load_finds_a_missing_event(t):
+    lying(t, "missing event")
+
+
+def test_load_finds_a_wrong_counter(t):
+    lying(t, "wrong counter")
+
+
+def test_load_finds_a_buyer_listed_twice(t):
+    lying(t, "doubled")
+
+
+def test_load_finds_nothing_wrong_behind_an_honest_proxy(t):
+    shop = t.shop()
+    honest = Liar(shop.port, "/", lambda data: data)
+    seen = report(t, "small", "--url", url(honest.port), *QUICK, "--watchers", 10, env={"FLASHD_TOKEN": shop.admin})
+    honest.listener.close()
+    assert seen["audit"]["balances"], seen["audit"]
+
+
+def test_load_says_when_the_server_dies(t):
+    shop = t.shop()
+    argv, environment = command(t, ["--json", "--url", url(shop.port), "--rate", 200, "--duration", 30])
+    environment["FLASHD_TOKEN"] = shop.admin
+    load = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "arrivals" not in load.stderr.readline():
+        pass
+    time.sleep(0.5)
+    shop.kill()
+    out, err = load.communicate(timeout=60 * slack())
+    assert load.returncode == 1, (load.returncode, out[-500:], err)
+    assert "server" in json.loads(out)["audit"]["error"], out[-2000:]
+
+
+# -------------------------------------------------------------------------------------- thresholds
+
+def test_load_thresholds_decide_the_exit_status(t):
+    good = report(t, "small", *QUICK, "--assert", "count(errors)==0", "--assert", "p99(buy)<60s")
+    assert [row["holds"] for row in good["thresholds"]] == [True, True], good["thresholds"]
+    bad = report(t, "small", *QUICK, "--assert", "count(errors)==0", "--assert", "p50(buy)<1ns", status=99)
+    assert [row["holds"] for row in bad["thresholds"]] == [True, False] and bad["exitStatus"] == 99, bad
+    assert bad["audit"]["balances"], bad["audit"]
+
+
+# ------------------------------------------------------------------------------------------ errors
+
+def refused(t, *args, saying, env=None, prefix=()):
+    argv, environment = command(t, args)
+    environment.update(env or {})
+    done = subprocess.run(list(prefix) + argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=30 * slack())
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    lines = done.stderr.strip().split("\n")
+    assert len(lines) == 1 and lines[0].startswith("flashload: "), done.stderr
+    for words in saying:
+        assert words in lines[0], f"{words!r} not in {lines[0]!r}"
+
+
+def test_load_refuses_wrong_options(t):
+    refused(t, "--stock", "some", saying=["--stock", '"some"', "1 to 1000000000"])
+    refused(t, "huge", saying=['"huge"', "xlarge"])
+    refused(t, "--assert", "p99(bye)<5ms", saying=["p99(bye)<5ms"])
+    refused(t, "--rate", "5", "--ramp", "1:2:3", saying=["exclude"])
+    refused(t, "--pay-ratio", "120%", saying=["--pay-ratio", "0 to 1"])
+    refused(t, "--nonsense", saying=["--nonsense", "--help"])
+
+
+def test_load_says_what_is_wrong_with_the_server(t):
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    refused(t, "--url", url(port), saying=["no server answers", url(port), "refused"])
+
+    class NoFlashd(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(404)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_):
+            pass
+    other = http.server.ThreadingHTTPServer(("127.0.0.1", 0), NoFlashd)
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    refused(t, "--url", url(other.server_port), saying=["no flashd", "404"])
+    other.shutdown()
+
+
+def test_load_says_what_is_wrong_with_the_token(t):
+    shop = t.shop()
+    refused(t, "--url", url(shop.port), saying=["token is missing", "--token", "--sale"])
+    refused(t, "--url", url(shop.port), "--token", "x.y.z", saying=["401", "admin's token"])
+    refused(t, "--url", url(shop.port), "--token-file", t.folder + "/none", saying=["--token-file", "No such file"])
+    refused(t, "--url", url(shop.port), "--sale", "0" * 24, saying=["404"])
+
+
+def test_load_says_how_many_descriptors_it_needs(t):
+    refused(t, "--connections", 200, "--spectators", 300, "--watchers", 0, saying=["too few descriptors", "596", "ulimit -n"],
+            prefix=["bash", "-c", 'ulimit -n 400; exec "$@"', "bash"])
+
+
+# ----------------------------------------------------------------------------------- the view, Ctrl-C
+
+def test_load_ends_on_ctrl_c_with_the_report_so_far(t):
+    argv, environment = command(t, ["--rate", 200, "--duration", 60, "--hold-ms", 600])
+    load = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while " answers/s" not in load.stdout.readline():
+        pass
+    load.send_signal(signal.SIGINT)
+    out, err = load.communicate(timeout=30 * slack())
+    assert load.returncode == 0, (load.returncode, out, err)
+    assert "interrupted after" in out and "the books balance" in out, out
+    assert os.listdir(t.folder) == [], "its temporary directory is left behind"
+
+
+def test_load_draws_in_place_on_a_terminal(t):
+    argv, environment = command(t, ["--rate", 100, "--duration", 1, *QUICK])
+    environment["TERM"] = "xterm"
+    main, side = pty.openpty()
+    load = subprocess.Popen(argv, env=environment, stdin=side, stdout=side, stderr=side)
+    os.close(side)
+    seen = b""
+    with contextlib.suppress(OSError):  # EIO: the last writer is gone
+        while data := os.read(main, 65536):
+            seen += data
+    os.close(main)
+    assert load.wait(30 * slack()) == 0, seen
+    assert re.search(rb"\r\[[#.]{32}\] +\d+ %", seen) and b"\x1b[K" in seen, seen
+    assert re.search(rb"\x1b\[\d+A\r\[", seen), f"nothing was drawn over: {seen}"
+    assert b"\x1b" not in run(t, "small", *QUICK).stdout.encode()
+
+
+# ----------------------------------------------------------------------------------- what it writes
+
+LATENCY = {"count": int, "min": float, "mean": float, "max": float, "p50": float, "p75": float, "p90": float,
+           "p95": float, "p99": float, "p99.9": float, "p99.99": float, "about": str}
+SHAPE = {
+    "format": int, "flashload": str, "server": str, "interrupted": bool, "seconds": float, "exitStatus": int,
+    "options": dict, "latencyMs": {name: LATENCY for name in (
+        "look", "buy", "accepted", "waiting", "refused", "paid", "cancelled", "order", "frame", "frame_public",
+        "frame_events")},
+    "counts": dict, "rates": {name: {"mean": float, "peak": float} for name in ("accepted", "refused", "durable")},
+    "refusals": list, "cpu": {"flashloadUsPerAnswer": float, "serverUsPerDurable": float}, "knee": type(None),
+    "thresholds": list, "audit": {"balances": bool, "eventsHeld": bool, "answers": int, "findings": list},
+    "series": {"tickMs": int, "points": list},
+}
+
+
+def has_shape(value, shape, where="report"):
+    if not isinstance(shape, dict):
+        assert isinstance(value, (int, float) if shape is float else shape), f"{where}: {value!r} is no {shape}"
+        return
+    for name, inner in shape.items():
+        assert name in value, f"{where} lacks {name}: {sorted(value)}"
+        has_shape(value[name], inner, f"{where}.{name}")
+
+
+def test_load_json_is_for_machines(t):
+    seen = report(t, "small", *QUICK)
+    has_shape(seen, SHAPE)
+    assert seen["latencyMs"]["buy"]["count"] == seen["counts"]["purchases"] == 100, seen["counts"]
+    assert seen["counts"]["durable"] >= 100 + seen["counts"]["paid"], seen["counts"]
+    points = seen["series"]["points"]
+    assert sum(point["purchases"] for point in points) <= 100 and points[-1]["stockSold"] == seen["counts"]["paid"], points
+
+
+def test_load_html_is_one_page_that_needs_no_network(t):
+    path = os.path.join(t.folder, "report.html")
+    curves = t.file("curves.json", json.dumps({"about": "a test", "curves": [
+        {"title": "</script><b>", "x": "orders", "log": True, "series": [{"name": "us", "points": [[1, 2], [10, 3]]}]}]}))
+    must(run(t, "small", *QUICK, "--html", path, "--curves", curves), 0)
+    with open(path, encoding="utf-8") as file:
+        page = file.read()
+    seen = json.loads(re.search(r"^const report = (.*);$", page, re.M)[1])
+    assert seen["curves"]["curves"][0]["title"] == "</script><b>", seen["curves"]
+    assert len(seen["latencyMs"]["buy"]["curve"]) > 20, seen["latencyMs"]["buy"]
+    assert page.count("</script>") == 2, "text of the data ends a script"
+    outside = [found for found in re.findall(r"https?://[^\s\"'`]+", page)
+               if not found.startswith(("http://127.0.0.1", "http://www.w3.org/2000/svg"))]
+    assert outside == [] and not re.search(r"<link|\ssrc=|@import|url\(|fetch\(|XMLHttpRequest", page), outside
+    assert run(t, "small", *QUICK, "--html", "/nowhere/at/all.html").returncode == 2
