@@ -25,6 +25,7 @@ struct viewer {
     uint64_t last_id;
     uint8_t lives;
     bool ready, is_observer;
+    bool opening; /* counted in `connecting` until its first bytes come */
 };
 
 struct audience {
@@ -189,17 +190,23 @@ static void on_open(void *self, struct link *link)
     struct viewer *v = &a->viewers[link->index];
     bool one = a->run->options.sales == 1;
     char path[160];
-    a->connecting -= a->connecting > 0;
     (void)snprintf(path, sizeof path, "%s%s%s", v->is_observer ? "/events/stream" : "/sales/events",
                    one ? "?saleId=" : "", one ? a->run->sales[0].id : "");
     request_stream(&a->run->site, link, path, v->is_observer, v->last_id);
     link_send(link);
 }
 
+static void not_opening(struct audience *a, struct viewer *v)
+{
+    a->connecting -= v->opening;
+    v->opening = false;
+}
+
 static void on_body(void *self, struct link *link, const char *bytes, size_t len)
 {
     struct audience *a = self;
     a->viewer = &a->viewers[link->index];
+    not_opening(a, a->viewer);
     if (link->parser.status_code != 200) {
         run_fail(a->run, "%s was refused with status %u: %.*s",
                  a->viewer->is_observer ? "the stream of all events" : "a spectator's stream",
@@ -229,7 +236,7 @@ static void on_closed(void *self, struct link *link)
         atomic_load_explicit(&a->run->failed, memory_order_relaxed))
         return;
     a->run->audience.counts[COUNT_STREAMS_LOST]++;
-    if (v->ready && v->lives++ < STREAM_LIVES_MAX)
+    if (v->lives++ < STREAM_LIVES_MAX)
         link_connect(link);
     else if (!v->ready)
         run_fail(a->run, "a stream was closed before it began: %s",
@@ -274,8 +281,10 @@ static void attend(struct audience *a)
 {
     struct run *run = a->run;
     while (a->to_connect > 0 && a->connecting < CONNECTING_MAX) {
+        uint32_t next = a->loop.link_count - a->to_connect--;
         a->connecting++;
-        link_connect(&a->loop.links[a->loop.link_count - a->to_connect--]);
+        a->viewers[next].opening = true;
+        link_connect(&a->loop.links[next]);
     }
     loop_round(&a->loop, 20 * NS_PER_MS);
     if (!atomic_load_explicit(&run->started, memory_order_acquire))

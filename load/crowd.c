@@ -110,6 +110,12 @@ struct ledger_order *crowd_order(struct crowd *c, uint32_t index)
 
 /* ---- links ---- */
 
+void crowd_not_opening(struct crowd *c, bool *opening)
+{
+    c->connecting -= *opening;
+    *opening = false;
+}
+
 static bool is_watcher(const struct crowd *c, const struct link *link)
 {
     return link->index >= c->run->options.connections;
@@ -118,11 +124,11 @@ static bool is_watcher(const struct crowd *c, const struct link *link)
 static void on_open(void *self, struct link *link)
 {
     struct crowd *c = self;
-    c->connecting -= c->connecting > 0;
     if (is_watcher(c, link)) {
         watcher_opens(c, link);
         return;
     }
+    crowd_not_opening(c, &c->visits[link->index].opening);
     c->visits[link->index].busy = false;
     c->visits[link->index].open = true;
     c->idle[c->idle_count++] = link->index;
@@ -176,7 +182,6 @@ static void on_closed(void *self, struct link *link)
     struct crowd *c = self;
     bool ending = atomic_load_explicit(&c->run->end, memory_order_relaxed);
     if (is_watcher(c, link)) {
-        c->connecting -= c->connecting > 0 && c->to_connect > 0;
         if (!ending)
             watcher_closed(c, link);
         return;
@@ -191,6 +196,7 @@ static void on_closed(void *self, struct link *link)
         forget_idle(c, link->index);
     }
     bool failed = !v->open;
+    crowd_not_opening(c, &v->opening);
     v->open = false;
     if (ending || (v->lost_once && failed)) {
         if (++c->dead == c->run->options.connections && !ending)
@@ -206,8 +212,12 @@ static void on_closed(void *self, struct link *link)
 static void open_some(struct crowd *c)
 {
     while (c->to_connect > 0 && c->connecting < CONNECTING_MAX) {
+        uint32_t next = c->loop.link_count - c->to_connect--,
+                 connections = c->run->options.connections;
+        *(next < connections ? &c->visits[next].opening
+                             : &c->watchers[next - connections].opening) = true;
         c->connecting++;
-        link_connect(&c->loop.links[c->loop.link_count - c->to_connect--]);
+        link_connect(&c->loop.links[next]);
     }
 }
 

@@ -51,6 +51,7 @@ struct visit {
     struct task task;
     uint64_t sent_ns;
     bool busy;
+    bool opening;
     bool open;      /* the connection is, or was before on_closed */
     bool lost_once; /* it could not connect; after a second time it is given up */
     uint32_t body_bytes;
@@ -62,7 +63,8 @@ struct watcher {
     uint64_t last_id;
     uint32_t buyer;
     uint8_t lives;
-    bool ready; /* its snapshot has come */
+    bool ready;   /* its snapshot has come */
+    bool opening; /* counted in `connecting` until its first bytes come */
 };
 
 struct crowd {
@@ -88,6 +90,8 @@ void *crowd_run(void *run);
 
 /* crowd.c: does this step at that time, or as soon as a connection is free after it. */
 void crowd_plan(struct crowd *crowd, uint32_t buyer, enum step step, uint64_t due_ns);
+/* A link that was being opened is open, or failed. */
+void crowd_not_opening(struct crowd *crowd, bool *opening);
 struct buyer *crowd_buyer(struct crowd *crowd, uint32_t index);
 struct ledger_order *crowd_order(struct crowd *crowd, uint32_t index);
 

@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +23,7 @@
 enum {
     OPEN_PATIENCE_MS = 15000,
     BUYERS_PAGE = 1000,
+    MAKERS = 16,            /* requests for new sales at a time: one commit holds them all */
     OTHER_DESCRIPTORS = 96, /* rings, pipes, files; and what a server of our own needs besides */
 };
 
@@ -217,6 +220,45 @@ static bool make_sale(struct run *run, uint32_t index, char *error)
     return good;
 }
 
+/* One of the hands that make sales: every MAKERS-th. */
+struct maker {
+    struct run *run;
+    uint32_t first;
+    bool good;
+    pthread_t thread;
+    char error[TARGET_ERROR_BYTES];
+};
+
+static void *make_some(void *argument)
+{
+    struct maker *m = argument;
+    m->good = true;
+    for (uint32_t i = m->first; m->good && i < m->run->options.sales; i += MAKERS)
+        m->good = make_sale(m->run, i, m->error);
+    return NULL;
+}
+
+/* The first one alone: it says at what seq all begins, and what is wrong if something is. */
+static bool make_sales(struct run *run, char *error)
+{
+    static struct maker makers[MAKERS];
+    if (!make_sale(run, 0, error))
+        return false;
+    uint32_t hands = run->options.sales > 1 ? MAKERS : 0, started = 0;
+    for (; started < hands; started++) {
+        makers[started] = (struct maker){.run = run, .first = started + 1};
+        if (pthread_create(&makers[started].thread, NULL, make_some, &makers[started]) != 0)
+            break;
+    }
+    bool good = started == hands || complain(error, "cannot start threads");
+    for (uint32_t i = 0; i < started; i++) {
+        (void)pthread_join(makers[i].thread, NULL);
+        if (good && !makers[i].good)
+            good = complain(error, "%s", makers[i].error);
+    }
+    return good;
+}
+
 static bool look_at_sale(struct run *run, char *error)
 {
     json_t *json = ask_sale(run, run->options.sale_id, error);
@@ -271,9 +313,7 @@ bool target_open_sales(struct run *run, char *error)
             "a token is missing: to make a sale, give an admin's with --token, --token-file or "
             "FLASHD_TOKEN (flashd token --role admin --sub me); or buy in a sale that is open with "
             "--sale ID");
-    bool good = run->sales_are_ours || look_at_sale(run, error);
-    for (uint32_t i = 0; good && run->sales_are_ours && i < run->options.sales; i++)
-        good = make_sale(run, i, error);
+    bool good = run->sales_are_ours ? make_sales(run, error) : look_at_sale(run, error);
     if (!good || !wait_until_open(run, error))
         return false;
     return run_index_sales(run) || complain(error, "no memory for %u sales", run->options.sales);

@@ -74,6 +74,7 @@ static void heard(void *context, const struct sse_event *event)
 void watcher_body(struct crowd *c, struct link *link, const char *bytes, size_t len)
 {
     struct hearing hearing = {c, watcher_of(c, link)};
+    crowd_not_opening(c, &hearing.watcher->opening);
     if (link->parser.status_code != 200) {
         run_fail(c->run, "a buyer's own stream was refused with status %u: %.*s",
                  link->parser.status_code, (int)(len < 120 ? len : 120), bytes);
@@ -90,7 +91,7 @@ void watcher_closed(struct crowd *c, struct link *link)
     if (atomic_load_explicit(&c->run->stop, memory_order_relaxed))
         return;
     c->run->buyers.counts[COUNT_STREAMS_LOST]++;
-    if (w->ready && w->lives++ < STREAM_LIVES_MAX)
+    if (w->lives++ < STREAM_LIVES_MAX)
         link_connect(link);
     else if (!w->ready)
         run_fail(c->run, "a buyer's own stream was closed before it began: %s",
