@@ -93,11 +93,13 @@ static const char *restore(struct engine *engine, sqlite3_stmt *row, struct now 
                : "the keys of the last 24 hours do not fit; raise --idempotency-keys";
 }
 
+/* The newest first: should a clock that was set back make an old answer of a key young again, the later one
+ * counts. */
 bool keys_recover(sqlite3 *db, struct engine *engine, struct now now, uint64_t *count, char *error,
                   size_t error_bytes)
 {
     static const char sql[] = "SELECT tag, body, kind, outcome, state, seq, value, asked_at_ms FROM"
-                              " key_rows WHERE asked_at_ms >= ?1 ORDER BY id";
+                              " key_rows WHERE asked_at_ms >= ?1 ORDER BY id DESC";
     sqlite3_stmt *rows = NULL;
     const char *wrong = NULL;
     int rc = sqlite3_prepare_v2(db, sql, -1, &rows, NULL);
