@@ -117,7 +117,8 @@ class Server:
         """Purchases in these sales in turn, as fast as they are answered; all accepted, or all refused."""
         before = self.cpu_s()
         done = subprocess.run(["wrk", "-t1", "-c64", f"-d{seconds}s", "--timeout", "30s", "-s", LUA, self.url, "--",
-                               next(tags), *sales], capture_output=True, text=True, check=True, timeout=seconds + STEP_S)
+                               next(tags), *sales], capture_output=True, text=True, check=True,
+                              timeout=seconds + STEP_S)
         used = self.cpu_s() - before
         result = json.loads(done.stdout.split("RESULT ", 1)[1])
         if result["not_2xx"] != (result["requests"] if refused else 0) or result["socket_errors"]:
@@ -203,7 +204,8 @@ class Nginx(Server):
         super().__init__()
         self.url = f"http://127.0.0.1:{free_port()}"
         conf = pathlib.Path(folder) / f"nginx-{self.port}.conf"
-        temporary = "".join(f"{kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        temporary = "".join(f"{kind}_temp_path {folder};"
+                            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         conf.write_text(f"""
 {modules} daemon off; pid {conf}.pid; error_log {conf}.log; worker_processes 1; worker_rlimit_nofile {files};
 events {{ worker_connections {files - 100}; }}
@@ -219,8 +221,9 @@ def returning(status, body):
     return f"location / {{ return {status} '{body}'; }}"
 
 
+# As long as flashd's own.
 PURCHASED = ('{"transactionId":"0000000000035458939cdac9","saleId":"000000000001f36c2f764590","buyerName":"r0-0-12345",'
-             '"quantity":1,"state":"payment","expiresAt":"2026-11-21T03:41:57.492Z","seq":123456}')  # as long as flashd's
+             '"quantity":1,"state":"payment","expiresAt":"2026-11-21T03:41:57.492Z","seq":123456}')
 
 
 def time_syncs(folder, count=300):

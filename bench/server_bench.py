@@ -12,7 +12,7 @@ on a real disk). The server is build/flashd, or $FLASHD. Loopback only; needs wr
 (or $OPENLOOP). CPU time is user + system time of the server from /proc. What is compared runs in turns; a ratio
 is the median of its rounds.
 """
-import argparse, os, re, shutil, signal, statistics, sys, tempfile
+import argparse, os, re, shutil, signal, statistics, tempfile
 
 import measure
 

@@ -84,9 +84,9 @@ class Redis(measure.Server):
         assert len(sales) == 1 and not refused
         count, had, before = int(self.rate * seconds) or 20000, self.orders(sales[0]), self.cpu_s()
         buyer = next(measure.tags) + "-__rand_int__-__rand_int__"
-        done = subprocess.run(["redis-benchmark", "-p", str(self.port), "-c", "64", "-n", str(count), "-r", "2000000000",
-                               "--csv", *self.command(sales[0], buyer)], text=True, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=seconds * 10 + measure.STEP_S)
+        done = subprocess.run(["redis-benchmark", "-p", str(self.port), "-c", "64", "-n", str(count), "-r",
+                               "2000000000", "--csv", *self.command(sales[0], buyer)], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds * 10 + measure.STEP_S)
         used, bought = self.cpu_s() - before, self.orders(sales[0]) - had
         if done.returncode != 0 or bought != count:
             sys.exit(f"{self.name}: {bought} of {count} purchases were accepted: {done.stdout.strip()[-300:]}")
@@ -195,8 +195,9 @@ def check_job(shop):
 def one_turn(shop, sale, seconds):
     full = shop.saturate([sale], seconds)
     half = shop.at_rate(sale, max(int(full["rate"] / 2), 1), seconds)
-    return {"cpu_us": full["cpu_us"], "rate": full["rate"], "full_p50_us": full["p50_us"], "full_p99_us": full["p99_us"],
-            "half_cpu_us": half["cpu_us"], "p50_us": half["p50_us"], "p99_us": half["p99_us"]}
+    return {"cpu_us": full["cpu_us"], "rate": full["rate"], "full_p50_us": full["p50_us"],
+            "full_p99_us": full["p99_us"], "half_cpu_us": half["cpu_us"], "p50_us": half["p50_us"],
+            "p99_us": half["p99_us"]}
 
 
 def order_bytes(orders_then, bytes_then, orders, memory_bytes):
@@ -242,8 +243,8 @@ def streams(args, folder):
         for kind, durable in ((audience.Flashd, "event in SQLite, synced"), (audience.Nchan, "nothing: memory")):
             server = kind(folder)
             stack.callback(server.stop)
-            turns.append((server, {"name": server.name, "durable": durable,
-                                   "stream_bytes": audience.memory_of(server, MEMORY_STREAMS, folder)[1], "rounds": []}))
+            turns.append((server, {"name": server.name, "durable": durable, "rounds": [],
+                                   "stream_bytes": audience.memory_of(server, MEMORY_STREAMS, folder)[1]}))
         for n in range(args.rounds + 1):
             for server, row in rotated(turns, n):
                 got = audience.one_by_one(server, STREAMS, 100, folder)
@@ -264,6 +265,12 @@ def package(name):
     return json.loads((HERE / "node_modules" / name / "package.json").read_text())["version"]
 
 
+def file_system(folder):
+    """By its mount, or, where that cannot be seen (in a chroot), by its magic number."""
+    mounted = said("df", "--output=fstype", folder).split()[-1]
+    return mounted if mounted != "-" else said("stat", "-f", "-c", "%T", folder)
+
+
 def machine(folder):
     def field(path, name):
         return re.search(rf"^{name}\s*:\s*(.+)$", pathlib.Path(path).read_text(), re.M)[1]
@@ -273,7 +280,7 @@ def machine(folder):
         "cpu": field("/proc/cpuinfo", "model name"), "cores": os.cpu_count(),
         "memory_gib": round(int(field("/proc/meminfo", "MemTotal").split()[0]) / 2**20),
         "system": platform.freedesktop_os_release()["PRETTY_NAME"], "kernel": platform.release(),
-        "file_system": said("df", "--output=fstype", folder).split()[-1],
+        "file_system": file_system(folder),
         "sync_p50_ms": p50, "sync_p99_ms": p99,
         "versions": {"flashd": said(measure.FLASHD, "--version").split()[-1],
                      "Redis": re.search(r"[\d.]+", said("redis-cli", "--version"))[0],

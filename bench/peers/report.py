@@ -95,7 +95,8 @@ def one_line(row):
 def where(result):
     m = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in m["versions"].items())
-    nothing = " A sync costs nothing there: these figures say nothing of durability." if m["file_system"] == "tmpfs" else ""
+    in_memory = m["file_system"] in ("tmpfs", "ramfs")
+    nothing = " A sync costs nothing there: these figures say nothing of durability." if in_memory else ""
     return (f"{m['at']}; {m['cores']} cores of {m['cpu']}, {m['memory_gib']} GiB, {m['system']}, Linux {m['kernel']};"
             f" data on {m['file_system']}, whose 4 KiB write and fdatasync takes {m['sync_p50_ms']:.2f} ms (p50;"
             f" p99 {m['sync_p99_ms']:.2f} ms).{nothing} {versions}. Medians and ranges of"
@@ -105,7 +106,8 @@ def where(result):
 
 def terminal(result):
     parts = [where(result)]
-    for title, rows, columns in (("Purchases", result["purchases"], PURCHASES), ("Streams", result["streams"], STREAMS)):
+    for title, rows, columns in (("Purchases", result["purchases"], PURCHASES),
+                                 ("Streams", result["streams"], STREAMS)):
         parts += ["", title, aligned(table(rows, columns)), ahead(rows, columns)]
     return "\n".join(parts)
 
