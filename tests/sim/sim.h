@@ -164,8 +164,8 @@ enum { RACE_WINNERS_MAX = 3 };
 struct race {
     const char *name;
     const char *winners[RACE_WINNERS_MAX];
-    const char
-        *point; /* where both sides stand just before the swap that decides; NULL: see race.c */
+    /* Where both sides stand just before the swap that decides; NULL: there is none. */
+    const char *point;
     /* Makes the sale and the orders, and waits for the moment. */
     void (*prepare)(struct port *port);
     /* Each port's share of the race. */
