@@ -88,8 +88,8 @@ static void open_sale(struct port *port, uint32_t units)
 
 static void sleep_until(int64_t wall_ms)
 {
-    int64_t left_ms = wall_ms - sim.now.wall_ms;
-    world_sleep(NULL, 0, left_ms > 0 ? left_ms : 0);
+    while (sim.now.wall_ms < wall_ms) /* an old wake may end a sleep early */
+        world_sleep(NULL, 0, wall_ms - sim.now.wall_ms);
 }
 
 /* ---- pay-expiry ---- */
@@ -100,8 +100,9 @@ static void prepare_pay_expiry(struct port *port)
     ask(port, buying(ANN), NULL);
     if (random_chance(&sim.random, 1, 2))
         ask(port, buying(BEN), NULL);
-    sleep_until(judge_order(&sim.model.judge, sim.orders[0])->expires_at_ms -
-                random_below(&sim.random, 2));
+    int64_t deadline_ms = judge_order(&sim.model.judge, sim.orders[0])->expires_at_ms;
+    sim.race_until_ms = deadline_ms + 1;
+    sleep_until(deadline_ms - random_below(&sim.random, 2));
 }
 
 static void fire_pay(struct port *port)
@@ -127,6 +128,10 @@ static uint32_t judge_pay_expiry(void)
     uint32_t refunds = count(EVENT_ORDER_REFUND_DUE, 0);
     if (paid + refunds != 1 || expired > 1 || (refunds == 1 && expired == 0))
         world_fail("paid %u times, expired %u times, %u refunds due", paid, expired, refunds);
+    const struct judge_order *o = judge_order(&sim.model.judge, sim.orders[0]);
+    int64_t after_ms = o->changed_at_ms - o->expires_at_ms;
+    if (after_ms < -1 || after_ms > 1)
+        world_fail("decided %lld ms from the deadline: that is no race", (long long)after_ms);
     return paid == 0 ? EXPIRED : expired == 0 ? IN_TIME : LATE;
 }
 
@@ -273,6 +278,7 @@ void race_choose_scale(void)
                                .open_max_ms = OPEN_MS,
                                .sync_max_ms = random_chance(r, 3, 4) ? 0 : 4,
                                .interval_ms = random_between(r, 1, 20)};
+    sim.race_until_ms = INT64_MAX;
     sim.budget = 1; /* until both sides have sent their share */
     sim.now = (struct now){.mono_ms = random_below(r, 1000), .wall_ms = 1700000000000};
 }

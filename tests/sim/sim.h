@@ -108,7 +108,8 @@ struct sim {
     uint32_t sales_known, orders_known;
     /* --- a race (race.c) --- */
     const struct race *race; /* NULL: random commands */
-    bool race_on;            /* it has begun: from now on time passes between two steps */
+    bool race_on;            /* it has begun: from now on time passes between two steps, … */
+    int64_t race_until_ms;   /* but, while somebody has something to do, not beyond this */
     struct actor *held;      /* waits at the race's point for the other side, … */
     uint64_t held_until;     /* but not beyond this step */
     bool contested;          /* both sides stood before their decisive swap at the same time */

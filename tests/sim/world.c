@@ -100,8 +100,9 @@ static void all_asleep(void)
 
 static struct actor *next_actor(void)
 {
-    if ((sim.race == NULL || sim.race_on) && random_chance(&sim.random, 1, 16))
-        pass_time(random_below(&sim.random, 3));
+    bool passes = sim.race == NULL || (sim.race_on && sim.now.wall_ms < sim.race_until_ms);
+    if (passes && random_chance(&sim.random, 1, 16))
+        pass_time(sim.race == NULL ? random_below(&sim.random, 3) : 1);
     for (;;) {
         uint32_t total = 0;
         bool ready[SIM_ACTORS_MAX];
