@@ -26,8 +26,13 @@ static const char *apply_sale(struct books *b, struct books_entry e)
             return "only an active sale is paused";
         b->state = SALE_PAUSED;
         return NULL;
+    case EVENT_SALE_STOPPED:
+        if (b->state != SALE_ACTIVE && b->state != SALE_PAUSED)
+            return "only an active or paused sale is stopped";
+        b->state = SALE_STOPPED;
+        return NULL;
     case EVENT_SALE_RESUMED:
-        if (b->state != SALE_PAUSED)
+        if (b->state != SALE_PAUSED && b->state != SALE_STOPPED)
             return "only a paused sale is resumed";
         b->state = SALE_ACTIVE;
         return NULL;

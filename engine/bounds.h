@@ -21,7 +21,7 @@ enum {
     BUYER_NAME_BYTES_MAX = 64,
     SALE_NAME_BYTES_MAX = 128,
     PRODUCT_QTY_MAX = 1000000000, /* units; fits the 30 bits of the stock word */
-    WAITLIST_MAX = 1000000000,    /* orders; fits the 31 bits of the stock word */
+    WAITLIST_MAX = 1000000000,    /* orders; fits the 30 bits of the stock word */
     HOLD_MS_MIN = 1,
     HOLD_MS_MAX = 7 * 24 * 3600 * 1000,
     PAYLOAD_BYTES_MAX = 2048,
@@ -29,7 +29,7 @@ enum {
 
 #ifdef FLASHD_SMALL
     WORKERS_MAX = 3,
-    PORTS_MAX = 2,
+    PORTS_MAX = 3,
     SALES_MAX = 16,
     LOG_SLOTS = 128,
     COMMAND_RING_SLOTS = 64,
@@ -44,7 +44,7 @@ enum {
 #else
     WORKERS_MAX = 16,
     NET_THREADS_MAX = 16,
-    PORTS_MAX = NET_THREADS_MAX + 2, /* one a net thread, one for the streams, one for main */
+    PORTS_MAX = NET_THREADS_MAX + 3, /* one a net thread, the streams, the reconciler, main */
     SALES_MAX = 65536,
     LOG_SLOTS = 65536,           /* events in memory between the slowest reader and the head */
     COMMAND_RING_SLOTS = 8192,   /* commands in flight from one port to one worker */
@@ -65,6 +65,7 @@ static_assert((ORDER_BLOCK_BYTES & (ORDER_BLOCK_BYTES - 1)) == 0, "blocks are al
 static_assert(KEYS_MAX / (KEY_WORDS / 2) < UINT32_MAX / KEY_WORDS, "a key's number has 32 bits");
 static_assert((KEY_WORDS & (KEY_WORDS - 1)) == 0, "a key's number is split by mask");
 static_assert(PRODUCT_QTY_MAX < (1 << 30), "available has 30 bits in the stock word");
+static_assert(WAITLIST_MAX < (1 << 30), "waiting has 30 bits in the stock word");
 static_assert((WORKERS_MAX + 1) * LOG_CREDIT_CHUNK < LOG_SLOTS / 2,
               "idle credits leave the log room");
 

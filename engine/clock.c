@@ -46,20 +46,37 @@ static bool have_room(struct clock *c)
     return engine_reserve(c->engine, &c->credit, 1);
 }
 
-/* have_room() said yes. Returns the seq. */
-static uint64_t emit(struct clock *c, struct sale *sale, struct order *order, enum event_kind kind,
-                     struct now now)
+/* have_room() said yes: a slot, and what will stand in it. */
+static struct event claim(struct clock *c, struct sale *sale, struct order *order,
+                          enum event_kind kind, struct now now)
 {
-    const struct event event = {.sale = sale,
-                                .order = order,
-                                .at_wall_ms = now.wall_ms,
-                                .at_mono_ms = now.mono_ms,
-                                .quantity = order != NULL ? order->quantity : 0,
-                                .kind = (uint8_t)kind};
-    uint64_t seq = log_claim(&c->engine->log, &c->credit, 1);
-    log_publish(&c->engine->log, seq, &event);
+    return (struct event){.seq = log_claim(&c->engine->log, &c->credit, 1),
+                          .sale = sale,
+                          .order = order,
+                          .at_wall_ms = now.wall_ms,
+                          .at_mono_ms = now.mono_ms,
+                          .quantity = order != NULL ? order->quantity : 0,
+                          .kind = (uint8_t)kind};
+}
+
+/* After the swaps that the event tells of: it carries the tint that they met. */
+static void publish(struct clock *c, const struct event *event)
+{
+    log_publish(&c->engine->log, event->seq, event);
     c->emitted = true;
-    return seq;
+}
+
+/* Both, for what swaps no counter. Returns the seq. */
+static uint64_t emit(struct clock *c, struct sale *sale, enum event_kind kind, struct now now)
+{
+    const struct event event = claim(c, sale, NULL, kind, now);
+    publish(c, &event);
+    return event.seq;
+}
+
+static uint8_t tint_of(struct stock met, uint8_t bit)
+{
+    return met.tint ? bit : 0;
 }
 
 /* ---- out of the log ---- */
@@ -105,7 +122,7 @@ static bool has_read(const struct clock *c, uint64_t seq)
 
 static void begin_closing(struct clock *c, struct sale *sale, enum sale_closing closing)
 {
-    if (closing == CLOSING_PAUSE)
+    if (closing == CLOSING_PAUSE || closing == CLOSING_STOP)
         (void)stock_set_state(&sale->stock, SALE_PAUSED);
     if (closing == CLOSING_END)
         (void)stock_set_state(&sale->stock, SALE_ENDED);
@@ -135,13 +152,15 @@ static bool marks_passed(const struct clock *c, const struct sale *sale)
 static void finish_closing(struct clock *c, struct sale *sale, struct now now)
 {
     static const enum event_kind kinds[] = {[CLOSING_PAUSE] = EVENT_SALE_PAUSED,
+                                            [CLOSING_STOP] = EVENT_SALE_STOPPED,
                                             [CLOSING_END] = EVENT_SALE_ENDED,
                                             [CLOSING_SOLD_OUT] = EVENT_SALE_SOLD_OUT};
     if (!(marks_passed(c, sale) || FAULT(FAULT_CLOSE_AT_ONCE)) || !have_room(c))
         return;
-    uint64_t seq = emit(c, sale, NULL, kinds[sale->closing], now);
+    uint64_t seq = emit(c, sale, kinds[sale->closing], now);
+    sale->stopped = sale->stopped || sale->closing == CLOSING_STOP;
     sale->sold_out_logged = sale->sold_out_logged || sale->closing == CLOSING_SOLD_OUT;
-    if (sale->closing != CLOSING_PAUSE) {
+    if (sale->closing == CLOSING_END || sale->closing == CLOSING_SOLD_OUT) {
         sale->clearing = !FAULT(FAULT_FORGET_CLEARING);
         sale->clear_up_to = seq;
     }
@@ -155,7 +174,7 @@ static void start_when_due(struct clock *c, struct sale *sale, struct now now)
     if (stock_load(&sale->stock).state != SALE_UPCOMING || now.wall_ms < sale->terms.starts_at_ms ||
         !have_room(c))
         return;
-    (void)emit(c, sale, NULL, EVENT_SALE_STARTED, now);
+    (void)emit(c, sale, EVENT_SALE_STARTED, now);
     (void)stock_set_state(&sale->stock, SALE_ACTIVE);
 }
 
@@ -186,11 +205,12 @@ static void expire_holds(struct clock *c, struct sale *sale, struct now now)
         if (state == ORDER_PAYMENT) {
             if (!order_move(order, ORDER_PAYMENT, ORDER_PAYMENT | ORDER_BUSY))
                 continue; /* paid or cancelled this moment: look again */
-            (void)emit(c, sale, order, EVENT_ORDER_EXPIRED, now);
+            struct event event = claim(c, sale, order, EVENT_ORDER_EXPIRED, now);
             order_settle(order, ORDER_EXPIRED);
-            (void)stock_give(&sale->stock, order->quantity, 0);
+            event.tint = tint_of(stock_give(&sale->stock, order->quantity, 0), TINT_UNITS);
             if (FAULT(FAULT_DOUBLE_RELEASE))
                 (void)stock_give(&sale->stock, order->quantity, 0);
+            publish(c, &event);
         }
         queue_pop(&sale->holds);
     }
@@ -202,9 +222,10 @@ static bool clear_head(struct clock *c, struct sale *sale, struct now now)
     struct order *order = queue_head(&sale->waiting)->order;
     if (!have_room(c) || !order_move(order, ORDER_WAITING, ORDER_WAITING | ORDER_BUSY))
         return false;
-    (void)emit(c, sale, order, EVENT_ORDER_CLEARED, now);
+    struct event event = claim(c, sale, order, EVENT_ORDER_CLEARED, now);
     order_settle(order, ORDER_CLEARED);
-    (void)stock_give(&sale->stock, 0, 1);
+    event.tint = tint_of(stock_give(&sale->stock, 0, 1), TINT_PLACE);
+    publish(c, &event);
     queue_pop(&sale->waiting);
     return true;
 }
@@ -240,14 +261,16 @@ static bool promote_head(struct clock *c, struct sale *sale, struct order *order
 {
     if (!have_room(c) || !order_move(order, ORDER_WAITING, ORDER_WAITING | ORDER_BUSY))
         return false;
-    stock_take_promised(&sale->stock, order->quantity);
+    struct stock taken = stock_take_promised(&sale->stock, order->quantity), given = {0};
     STEP("promote");
     if (FAULT(FAULT_PLACE_BEFORE_SLOT))
-        (void)stock_give(&sale->stock, 0, 1);
-    (void)emit(c, sale, order, EVENT_ORDER_PROMOTED, now);
+        given = stock_give(&sale->stock, 0, 1);
+    struct event event = claim(c, sale, order, EVENT_ORDER_PROMOTED, now);
     order_settle(order, ORDER_PAYMENT);
     if (!FAULT(FAULT_PLACE_BEFORE_SLOT))
-        (void)stock_give(&sale->stock, 0, 1);
+        given = stock_give(&sale->stock, 0, 1);
+    event.tint = tint_of(taken, TINT_UNITS) | tint_of(given, TINT_PLACE);
+    publish(c, &event);
     queue_pop(&sale->waiting);
     return true;
 }
@@ -337,11 +360,25 @@ static enum outcome begin_command(struct clock *c, const struct command *command
                                                             : OUTCOME_SALE_NOT_ACTIVE;
     case COMMAND_RESUME:
         if (state == SALE_PAUSED) {
-            (void)emit(c, sale, NULL, EVENT_SALE_RESUMED, now);
+            (void)emit(c, sale, EVENT_SALE_RESUMED, now);
+            sale->stopped = false;
             (void)stock_set_state(&sale->stock, SALE_ACTIVE);
         }
         return state == SALE_ACTIVE || state == SALE_PAUSED ? OUTCOME_DONE
                                                             : OUTCOME_SALE_NOT_ACTIVE;
+    case COMMAND_STOP:
+        if (state == SALE_ACTIVE)
+            begin_closing(c, sale, CLOSING_STOP);
+        else if (state == SALE_PAUSED && !sale->stopped) {
+            (void)emit(c, sale, EVENT_SALE_STOPPED, now);
+            sale->stopped = true;
+        }
+        return OUTCOME_DONE;
+    case COMMAND_LOOK: /* nothing is closing, so the state is what the log says */
+        /* In this order: sold out is set after sold is full. */
+        sale->look.stock = stock_turn(&sale->stock);
+        sale->look.sold = sold_turn(&sale->sold);
+        return OUTCOME_DONE;
     default: /* COMMAND_END */
         if (state != SALE_ENDED)
             begin_closing(c, sale, CLOSING_END);
@@ -418,8 +455,17 @@ static bool plan(const struct sale *sale, struct now now, int64_t *sleep_ms)
            hold != NULL || (stock.sold_out && !sale->sold_out_logged);
 }
 
+/* Begin: seen by whoever meets a swap of this round. End, release: who sees it sees the swaps. */
+static void mark_round(struct clock *c)
+{
+    uint32_t round = atomic_load_explicit(&c->round, memory_order_relaxed);
+    STEP("clock-mark");
+    atomic_store_explicit(&c->round, round + 1, memory_order_release);
+}
+
 bool clock_round(struct clock *c, struct now now, int64_t *sleep_ms)
 {
+    mark_round(c);
     bool busy = read_log(c);
     busy = hear_admins(c, now) || busy;
     *sleep_ms = c->engine->options.state_interval_ms;
@@ -432,6 +478,7 @@ bool clock_round(struct clock *c, struct now now, int64_t *sleep_ms)
             c->live[kept++] = sale;
     }
     c->live_count = kept;
+    mark_round(c);
     if (c->emitted)
         wake_up(&c->engine->log.news);
     busy = c->emitted || busy; /* it must read what it wrote: the holds it promoted */

@@ -28,6 +28,8 @@ struct clock {
     struct command held[PORTS_MAX]; /* an admin's command whose sale is just closing */
     bool holds_command[PORTS_MAX];
     bool emitted; /* this round: wake the journal */
+    /* --- clock writes, reconciler reads --- */
+    _Atomic uint32_t round; /* odd during a round: something may be between its slot and its swap */
     /* --- anyone wakes --- */
     _Alignas(CACHE_LINE_BYTES) struct wake wake;
 };

@@ -23,8 +23,9 @@ static bool init_ports(struct engine *e)
     for (uint32_t i = 0; i < e->options.workers; i++)
         wakes[i] = &e->workers[i].wake;
     wakes[e->options.workers] = &e->clock.wake;
+    wakes[e->options.workers + 1] = &e->reconciler.wake;
     for (uint32_t i = 0; i < e->options.ports; i++)
-        if (!port_init(&e->ports[i], &e->log, &e->keys, e->options.workers + 1, wakes))
+        if (!port_init(&e->ports[i], &e->log, &e->keys, e->options.workers + 2, wakes))
             return false;
     return true;
 }
@@ -50,6 +51,7 @@ bool engine_init(struct engine *e, struct engine_options options, struct journal
               journal_init(&e->journal, e, store, options.published);
     for (uint32_t i = 0; ok && i < options.workers; i++)
         ok = worker_init(&e->workers[i], e, i);
+    reconcile_init(&e->reconciler, e, options.reconcile);
     return ok && init_ports(e);
 }
 
@@ -124,6 +126,20 @@ static void *clock_main(void *arg)
     }
 }
 
+static void *reconciler_main(void *arg)
+{
+    struct engine *e = arg;
+    (void)pthread_setname_np(pthread_self(), "reconciler");
+    reconcile_stand_back();
+    while (!must_stop(&e->stopping)) {
+        uint32_t seen = wake_seen(&e->reconciler.wake);
+        int64_t sleep_ms;
+        if (!reconcile_round(&e->reconciler, now_read(), &sleep_ms))
+            wake_wait(&e->reconciler.wake, seen, sleep_ms);
+    }
+    return NULL;
+}
+
 static void *journal_main(void *arg)
 {
     struct engine *e = arg;
@@ -157,12 +173,16 @@ bool engine_start(struct engine *e)
     for (uint32_t i = 0; i < e->options.workers; i++)
         if (pthread_create(&e->worker_threads[i], NULL, worker_main, &e->workers[i]) != 0)
             return false;
-    return true;
+    return e->options.reconcile.store.compare == NULL ||
+           pthread_create(&e->reconciler_thread, NULL, reconciler_main, e) == 0;
 }
 
 void engine_stop(struct engine *e)
 {
     atomic_store_explicit(&e->stopping, true, memory_order_release);
+    reconcile_leave(&e->reconciler);
+    if (e->options.reconcile.store.compare != NULL)
+        (void)pthread_join(e->reconciler_thread, NULL);
     for (uint32_t i = 0; i < e->options.workers; i++)
         wake_up(&e->workers[i].wake);
     for (uint32_t i = 0; i < e->options.workers; i++)

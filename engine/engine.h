@@ -3,8 +3,8 @@
  *
  * Start order (main):  engine_init, recovery (restore.h), engine_start, then the threads of net/, each
  *                      with its port.
- * Stop order (main):   those threads first, then engine_stop: workers, clock, and last the journal, which
- *                      writes what is left. engine_free when nobody reads any more.
+ * Stop order (main):   reconcile_leave(), those threads, then engine_stop: reconciler, workers, clock, and
+ *                      last the journal, which writes what is left. engine_free when nobody reads any more.
  *
  * Threads: fields are grouped by who writes them. Everything here lives until engine_free().
  */
@@ -17,6 +17,7 @@
 #include "engine/journal.h"
 #include "engine/keys.h"
 #include "engine/port.h"
+#include "engine/reconcile.h"
 #include "engine/view.h"
 #include "engine/worker.h"
 
@@ -30,6 +31,7 @@ struct engine_options {
     keyed_hash *hash;
     uint64_t last_seq;  /* of the last durable event; 0 for none */
     uint64_t published; /* of the last that was handed to the streams */
+    struct reconcile_options reconcile;
 };
 
 struct engine {
@@ -43,6 +45,7 @@ struct engine {
     struct seqmap seqmap;
     struct clock clock;
     struct journal journal;
+    struct reconciler reconciler;
     /* --- clock writes, any thread reads --- */
     _Atomic(struct sale *) *sales; /* SALES_MAX */
     _Atomic uint32_t sale_count;
@@ -55,7 +58,7 @@ struct engine {
     /* --- main --- */
     _Atomic bool stopping;         /* workers and clock leave when they find nothing to do */
     _Atomic bool journal_stopping; /* then the journal does */
-    pthread_t worker_threads[WORKERS_MAX], clock_thread, journal_thread;
+    pthread_t worker_threads[WORKERS_MAX], clock_thread, journal_thread, reconciler_thread;
 };
 
 /* False when out of memory; engine_free() is safe then. */
@@ -72,6 +75,10 @@ uint32_t engine_worker_of(const struct engine *engine, uint64_t name_hash);
 static inline uint32_t engine_clock_target(const struct engine *engine)
 {
     return engine->options.workers;
+}
+static inline uint32_t engine_reconciler_target(const struct engine *engine)
+{
+    return engine->options.workers + 1;
 }
 /* Committed things only; NULL for an id that is not ours. */
 struct sale *engine_find_sale(const struct engine *engine, const char *id, size_t len);

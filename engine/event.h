@@ -28,7 +28,8 @@
     X(ORDER_EXPIRED, "order.expired", "order", ORDER_EXPIRED)                                      \
     X(ORDER_CANCELLED, "order.cancelled", "order", ORDER_CANCELLED)                                \
     X(ORDER_CLEARED, "order.cleared", "order", ORDER_CLEARED)                                      \
-    X(ORDER_REFUND_DUE, "order.refund_due", "order", ORDER_EXPIRED)
+    X(ORDER_REFUND_DUE, "order.refund_due", "order", ORDER_EXPIRED)                                \
+    X(SALE_STOPPED, "sale.paused", "sale", ORDER_NONE) /* by a reconciliation */
 
 enum event_kind {
 #define X(name, wire, aggregate, state) EVENT_##name,
@@ -61,6 +62,7 @@ struct event {
     uint32_t quantity;  /* units of the order */
     uint32_t key;       /* number of the idempotency key that it answers (keys.h), 0 for none */
     uint8_t kind;       /* enum event_kind */
+    uint8_t tint;       /* TINT_… that its changes of the stock met (stock.h) */
 };
 
 #endif

@@ -89,16 +89,31 @@ static void complete_key(struct journal *j, const struct event *event)
     keys_link(keys, event->key, FAULT(FAULT_KEY_AFTER_COMMIT) ? &j->early_keys : &j->keys);
 }
 
+/* What the event has done to the counters, if it met the turned tint (stock.h). */
+static void follow_tide(struct tide *tide, const struct event *event, const struct books *before,
+                        const struct books *after)
+{
+    if ((event->tint & TINT_UNITS) != 0)
+        tide->available += after->available - before->available;
+    if ((event->tint & TINT_PLACE) != 0)
+        tide->waiting += after->waiting - before->waiting;
+    if ((event->tint & TINT_SOLD) != 0)
+        tide->sold += after->sold - before->sold;
+    tide->turns += after->state != before->state;
+}
+
 /* Replays one event on its sale's books and hands it to the store with the JSON that results. */
 static bool write_event(struct journal *j, const struct event *event)
 {
     struct order *order = event->order;
     enum order_state from = order != NULL ? (enum order_state)order->logged : ORDER_NONE;
+    const struct books before = event->sale->books;
     const char *wrong = books_apply(
         &event->sale->books, (struct books_entry){event->seq, (enum event_kind)event->kind, from,
                                                   event->quantity, event->sale->terms.product_qty});
     if (wrong != NULL)
         return fail(j, "the books do not balance", event, wrong);
+    follow_tide(&event->sale->tide, event, &before, &event->sale->books);
     if (order != NULL) {
         order->logged = (uint8_t)event_row((enum event_kind)event->kind)->state_after;
         if (order->logged == ORDER_WAITING)

@@ -43,10 +43,99 @@ void payload_write(struct text *out, const struct event *event, const struct boo
         put_terms(out, &event->sale->terms);
     if (event->order != NULL)
         put_order(out, event, books, hash);
+    if (event->kind == EVENT_SALE_STOPPED)
+        text_pair_plain(out, "reason", "reconcile-failed", 16);
     text_pair_number(out, "available", books->available);
     text_pair_number(out, "held", books->held);
     text_pair_number(out, "sold", books->sold);
     text_pair_number(out, "waiting", books->waiting);
     text_pair_time(out, "at", event->at_wall_ms);
     text_str(out, "}");
+}
+
+/* ---- reading ---- */
+
+struct scan {
+    const char *at, *end;
+};
+
+static bool take(struct scan *s, char c)
+{
+    bool there = s->at < s->end && *s->at == c;
+    s->at += there;
+    return there;
+}
+
+static bool take_string(struct scan *s, struct payload_string *string)
+{
+    const char *start = s->at;
+    if (!take(s, '"'))
+        return false;
+    while (s->at < s->end && *s->at != '"')
+        s->at += *s->at == '\\' ? 2 : 1;
+    if (s->at >= s->end)
+        return false;
+    s->at++;
+    *string = (struct payload_string){start, (size_t)(s->at - start)};
+    return true;
+}
+
+static bool take_number(struct scan *s, uint64_t *number)
+{
+    const char *start = s->at;
+    *number = 0;
+    while (s->at < s->end && *s->at >= '0' && *s->at <= '9' && s->at - start < 19)
+        *number = *number * 10 + (uint64_t)(*s->at++ - '0');
+    return s->at > start;
+}
+
+/* Where a member goes; NULL for one that nobody asks for. */
+static void *member_named(struct payload *p, const struct payload_string *key, bool number)
+{
+    const struct {
+        const char *name;
+        void *member;
+        bool number;
+    } members[] = {{"\"saleId\"", &p->sale_id, false},
+                   {"\"transactionId\"", &p->transaction_id, false},
+                   {"\"buyerName\"", &p->buyer_name, false},
+                   {"\"quantity\"", &p->quantity, true},
+                   {"\"available\"", &p->available, true},
+                   {"\"held\"", &p->held, true},
+                   {"\"sold\"", &p->sold, true},
+                   {"\"waiting\"", &p->waiting, true}};
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        if (members[i].number == number && key->len == strlen(members[i].name) &&
+            memcmp(key->data, members[i].name, key->len) == 0)
+            return members[i].member;
+    return NULL;
+}
+
+static bool take_member(struct scan *s, struct payload *payload)
+{
+    struct payload_string key, string;
+    uint64_t number;
+    if (!take_string(s, &key) || !take(s, ':'))
+        return false;
+    bool is_number = s->at < s->end && *s->at != '"';
+    void *into = member_named(payload, &key, is_number);
+    return is_number ? take_number(s, into != NULL ? into : &number)
+                     : take_string(s, into != NULL ? into : &string);
+}
+
+bool payload_read(struct payload *payload, const char *json, size_t len)
+{
+    struct scan s = {json, json + len};
+    *payload = (struct payload){.quantity = UINT64_MAX,
+                                .available = UINT64_MAX,
+                                .held = UINT64_MAX,
+                                .sold = UINT64_MAX,
+                                .waiting = UINT64_MAX};
+    if (!take(&s, '{'))
+        return false;
+    do {
+        if (!take_member(&s, payload))
+            return false;
+    } while (take(&s, ','));
+    return take(&s, '}') && s.at == s.end;
 }

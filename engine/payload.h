@@ -18,4 +18,17 @@
 void payload_write(struct text *out, const struct event *event, const struct books *books,
                    keyed_hash *hash);
 
+/* What a payload says, for those who check it; a member that it lacks is NULL or UINT64_MAX. */
+struct payload {
+    struct payload_string {
+        const char *data; /* as in the JSON, with its quotes and escapes; borrowed from the text */
+        size_t len;
+    } sale_id, transaction_id, buyer_name;
+    uint64_t quantity, available, held, sold, waiting;
+};
+
+/* Members that it does not know are passed over. False: not what payload_write() makes, which is one flat
+ * object of strings and whole numbers. */
+bool payload_read(struct payload *payload, const char *json, size_t len);
+
 #endif

@@ -36,6 +36,9 @@ enum command_kind {
     COMMAND_PAUSE,    /* sale */
     COMMAND_RESUME,   /* sale */
     COMMAND_END,      /* sale */
+    COMMAND_STOP,     /* sale: pause it for a divergence */
+    COMMAND_LOOK,     /* sale: its words at one instant, into sale->look */
+    COMMAND_RECONCILE, /* to the reconciler: a run that begins after this */
 };
 
 struct command {
@@ -70,7 +73,7 @@ struct reply {
 RING(command)
 RING(reply)
 
-enum { TARGETS_MAX = WORKERS_MAX + 1 }; /* the workers, then the clock */
+enum { TARGETS_MAX = WORKERS_MAX + 2 }; /* the workers, then the clock, then the reconciler */
 
 /* One port and one worker (or the clock). */
 struct channel {

@@ -24,10 +24,12 @@ const char *engine_restore_sale(struct restore *restore, const struct sale_recor
     sale->terms = record->terms;
     sale->books = record->books;
     sale->sold_out_logged = record->books.sold_out;
+    sale->stopped = record->books.state == SALE_STOPPED;
     /* The orders are counted into the stock word as they come. */
     atomic_init(&sale->stock,
-                stock_pack((struct stock){.state = (enum sale_state)record->books.state,
-                                          .available = record->terms.product_qty}));
+                stock_pack((struct stock){
+                    .state = sale->stopped ? SALE_PAUSED : (enum sale_state)record->books.state,
+                    .available = record->terms.product_qty}));
     engine_publish_sale(e, sale);
     clock_watch(&e->clock, sale);
     return NULL;
@@ -59,7 +61,7 @@ static const char *count_in(struct sale *sale, const struct order *order, enum o
         stock.available -= order->quantity;
     }
     if (state == ORDER_PAID)
-        atomic_fetch_add_explicit(&sale->sold, order->quantity, memory_order_relaxed);
+        (void)sold_add(&sale->sold, order->quantity);
     atomic_store_explicit(&sale->stock, stock_pack(stock), memory_order_relaxed);
     return NULL;
 }
@@ -179,7 +181,7 @@ static const char *finish_sale(struct sale *sale)
 {
     struct stock stock = stock_load(&sale->stock);
     const struct books *row = &sale->books;
-    uint32_t sold = atomic_load_explicit(&sale->sold, memory_order_relaxed);
+    uint32_t sold = sold_now(&sale->sold).units;
     if (stock.available != row->available || stock.waiting != row->waiting || sold != row->sold ||
         sale->terms.product_qty - stock.available - sold != row->held)
         return "a sale's counters are not those of its orders";

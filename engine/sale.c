@@ -10,10 +10,8 @@
 #include <string.h>
 
 static const char *const state_names[SALE_STATE_COUNT] = {
-    [SALE_UPCOMING] = "UPCOMING",
-    [SALE_ACTIVE] = "ACTIVE",
-    [SALE_PAUSED] = "PAUSED",
-    [SALE_ENDED] = "ENDED",
+    [SALE_UPCOMING] = "UPCOMING", [SALE_ACTIVE] = "ACTIVE",  [SALE_PAUSED] = "PAUSED",
+    [SALE_ENDED] = "ENDED",       [SALE_STOPPED] = "PAUSED",
 };
 
 const char *sale_state_name(enum sale_state state)

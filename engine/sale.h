@@ -17,6 +17,8 @@
 #include "engine/rows.h"
 #include "engine/stock.h"
 
+enum { VIEW_BOOKS_WORDS = 4, VIEW_WORDS = 6 };
+
 /* What an admin asks for; times are wall-clock ms. */
 struct sale_terms {
     char name[SALE_NAME_BYTES_MAX + 1];
@@ -30,11 +32,23 @@ struct sale_terms {
 
 /* Why the clock is about to close the sale, while it waits for decisions made before (worker_mark).
  */
-enum sale_closing { CLOSING_NOT, CLOSING_PAUSE, CLOSING_END, CLOSING_SOLD_OUT };
+enum sale_closing { CLOSING_NOT, CLOSING_PAUSE, CLOSING_STOP, CLOSING_END, CLOSING_SOLD_OUT };
 
 /* A worker's count of flushed batches, as the clock saw it: see worker.h, "Open batches". */
 struct worker_mark {
     uint32_t takes[WORKERS_MAX], joins[WORKERS_MAX];
+};
+
+/* What the events with a turned tint have done, of all that the books have: modulo 2^32. */
+struct tide {
+    uint32_t available, waiting, sold;
+    uint32_t turns; /* how often the sale's state has changed, whatever the tint */
+};
+
+/* The words of a sale at one instant: COMMAND_LOOK. */
+struct sale_look {
+    struct stock stock;
+    struct sold sold;
 };
 
 struct sale {
@@ -47,7 +61,7 @@ struct sale {
     /* --- workers and clock: by swap --- */
     _Alignas(CACHE_LINE_BYTES) stock_word stock;
     /* --- workers: by fetch-and-add --- */
-    _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t sold; /* units paid */
+    _Alignas(CACHE_LINE_BYTES) sold_word sold; /* units paid */
 
     /* --- clock only --- */
     _Alignas(CACHE_LINE_BYTES) struct queue waiting, holds;
@@ -57,22 +71,26 @@ struct sale {
     bool sold_out_logged;
     bool clearing;        /* the waiting list is to be emptied … */
     uint64_t clear_up_to; /* … once the clock has read the log up to here */
+    bool stopped;         /* paused by a reconciliation */
     struct worker_mark mark;
+    /* --- clock writes before it answers COMMAND_LOOK, the reconciler reads after --- */
+    struct sale_look look;
 
     /* --- journal only --- */
     _Alignas(
         CACHE_LINE_BYTES) struct books books; /* ahead of the view by the batch being written */
     bool touched;                             /* has events in that batch */
+    struct tide tide;                         /* as far as the books */
     uint32_t tickets;                         /* orders that ever queued */
     /* --- journal writes after the commit, any thread reads: view.h --- */
     _Atomic uint64_t view_version; /* odd while the fields below change */
-    _Atomic uint64_t view_words[4];
+    _Atomic uint64_t view_words[VIEW_WORDS];
     struct rows paid;               /* struct order *, in order of payment */
     struct rows waiting_bits;       /* bit t of word t/64: ticket t still waits */
     _Atomic uint64_t waiting_first; /* no ticket below this one waits */
 };
 
-/* "UPCOMING", "ACTIVE", "PAUSED", "ENDED"; static. */
+/* "UPCOMING", "ACTIVE", "PAUSED", "ENDED"; a stopped sale is "PAUSED". Static. */
 const char *sale_state_name(enum sale_state state);
 /* Zeroed, aligned to its cache lines; NULL when out of memory. Owned by the engine's sale table. */
 struct sale *sale_new(void);

@@ -33,6 +33,10 @@
     X(CANCEL_OVER_PROMOTION, "cancel-over-promotion")                                              \
     X(PAY_EXPIRED_TWICE, "pay-expired-twice")                                                      \
     X(LOST_WAKE, "lost-wake")                                                                      \
+    X(LOST_UPDATE, "lost-update")                                                                  \
+    X(FLIP_COUNTER, "flip-counter")                                                                \
+    X(FLIP_ORDER, "flip-order")                                                                    \
+    X(FLIP_STATE, "flip-state")                                                                    \
     X(KEY_AFTER_COMMIT, "key-after-commit")                                                        \
     X(KEY_TWICE, "key-twice")                                                                      \
     X(FORGET_KEYS, "forget-keys")                                                                  \

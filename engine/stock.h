@@ -3,7 +3,8 @@
  *
  *   bit 63..62  state      UPCOMING, ACTIVE, PAUSED, ENDED
  *   bit 61      sold out   every unit is paid
- *   bit 60..30  waiting    orders in the waiting list
+ *   bit 60      tint       turned by a reconciliation; see below
+ *   bit 59..30  waiting    orders in the waiting list
  *   bit 29..0   available  units that nobody holds
  *
  * The sale's state stands in the word itself: a take that succeeded, succeeded while it was active.
@@ -15,6 +16,10 @@
  *     and claims the slot of sale.paused, sale.ended or sale.sold_out after; who opens claims first.
  * A place in the list counts as given only after the slot: as long as the log shows somebody waiting,
  * waiting > 0 and nobody overtakes.
+ *
+ * The tint: nobody can stop the word to compare it with the log, of which it runs ahead. So a look at it
+ * turns its tint in the same instant, every event carries the tint that its own swaps met, and what came
+ * after the look can be told from what came before, exactly, while everybody goes on (reconcile.h).
  *
  * Threads: any; every swap is acquire-release and so pairs with every other swap of the same word.
  */
@@ -28,7 +33,19 @@
 #include "engine/check.h"
 #include "engine/step.h"
 
-enum sale_state { SALE_UPCOMING, SALE_ACTIVE, SALE_PAUSED, SALE_ENDED, SALE_STATE_COUNT };
+/* SALE_STOPPED: paused by a reconciliation that found a divergence. The log and the tables know it; in the
+ * stock word it is PAUSED, and so it is to the outside. */
+enum sale_state {
+    SALE_UPCOMING,
+    SALE_ACTIVE,
+    SALE_PAUSED,
+    SALE_ENDED,
+    SALE_STOPPED,
+    SALE_STATE_COUNT
+};
+
+/* Which of a decision's changes met the turned tint (struct event). */
+enum { TINT_UNITS = 1, TINT_PLACE = 2, TINT_SOLD = 4 };
 
 typedef _Atomic uint64_t stock_word;
 
@@ -37,19 +54,21 @@ struct stock {
     bool sold_out;
     uint32_t waiting;
     uint32_t available;
+    bool tint;
 };
 
 static inline uint64_t stock_pack(struct stock s)
 {
-    return (uint64_t)s.state << 62 | (uint64_t)s.sold_out << 61 | (uint64_t)s.waiting << 30 |
-           s.available;
+    return (uint64_t)s.state << 62 | (uint64_t)s.sold_out << 61 | (uint64_t)s.tint << 60 |
+           (uint64_t)s.waiting << 30 | s.available;
 }
 
 static inline struct stock stock_unpack(uint64_t word)
 {
     return (struct stock){.state = (enum sale_state)(word >> 62),
                           .sold_out = (word >> 61 & 1) != 0,
-                          .waiting = (uint32_t)(word >> 30 & 0x7fffffff),
+                          .tint = (word >> 60 & 1) != 0,
+                          .waiting = (uint32_t)(word >> 30 & 0x3fffffff),
                           .available = (uint32_t)(word & 0x3fffffff)};
 }
 
@@ -86,8 +105,8 @@ static inline struct stock stock_give(stock_word *word, uint32_t units, uint32_t
     }
 }
 
-/* Takes units whatever the state; the caller knows that they are there. */
-static inline void stock_take_promised(stock_word *word, uint32_t units)
+/* Takes units whatever the state; the caller knows that they are there. Returns the word after. */
+static inline struct stock stock_take_promised(stock_word *word, uint32_t units)
 {
     uint64_t seen = stock_load_word(word);
     for (;;) {
@@ -95,8 +114,16 @@ static inline void stock_take_promised(stock_word *word, uint32_t units)
         MUST(to.available >= units, "promised units are gone");
         to.available -= units;
         if (stock_swap(word, &seen, to))
-            return;
+            return to;
     }
+}
+
+/* Turns the tint; returns the word before. */
+static inline struct stock stock_turn(stock_word *word)
+{
+    STEP("stock-turn");
+    return stock_unpack(atomic_fetch_xor_explicit(word, stock_pack((struct stock){.tint = true}),
+                                                  memory_order_acq_rel));
 }
 
 /* Clock: moves the sale's state; worker: sets sold_out. Returns the word after. */
@@ -120,6 +147,37 @@ static inline void stock_set_sold_out(stock_word *word)
         if (stock_swap(word, &seen, to))
             return;
     }
+}
+
+/*
+ * Units paid: a word of its own, with a tint of its own in its highest bit.
+ */
+typedef _Atomic uint32_t sold_word;
+
+struct sold {
+    uint32_t units;
+    bool tint;
+};
+
+static inline struct sold sold_unpack(uint32_t word)
+{
+    return (struct sold){.units = word & 0x7fffffff, .tint = word >> 31 != 0};
+}
+static inline struct sold sold_now(const sold_word *word)
+{
+    return sold_unpack(atomic_load_explicit(word, memory_order_relaxed));
+}
+/* Returns the word after. */
+static inline struct sold sold_add(sold_word *word, uint32_t units)
+{
+    STEP("sold-add");
+    return sold_unpack(atomic_fetch_add_explicit(word, units, memory_order_acq_rel) + units);
+}
+/* Turns the tint; returns the word before. */
+static inline struct sold sold_turn(sold_word *word)
+{
+    STEP("sold-turn");
+    return sold_unpack(atomic_fetch_xor_explicit(word, 1u << 31, memory_order_acq_rel));
 }
 
 #endif

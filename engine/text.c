@@ -22,6 +22,15 @@ static void put_digits(char *out, int width, int64_t value)
         out[i] = (char)('0' + value % 10);
 }
 
+void text_seconds(struct text *text, uint64_t us)
+{
+    char fraction[6];
+    put_digits(fraction, 6, (int64_t)(us % 1000000));
+    text_number(text, us / 1000000);
+    text_bytes(text, ".", 1);
+    text_bytes(text, fraction, sizeof fraction);
+}
+
 /* Days since 1970-01-01 to a civil date: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms",
  * civil_from_days, for days >= 0. */
 static void civil_from_days(int64_t days, int64_t *year, int64_t *month, int64_t *day)

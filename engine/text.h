@@ -48,6 +48,8 @@ static inline void text_str(struct text *text, const char *string)
 void text_number(struct text *text, uint64_t number);
 /* wall_ms as ISO 8601 UTC with milliseconds; years 1970 to 9999. */
 void text_time(struct text *text, int64_t wall_ms);
+/* Microseconds as seconds with a fraction: 0.001234 */
+void text_seconds(struct text *text, uint64_t us);
 /* bytes as a JSON string with its quotes; bytes are UTF-8 (checked at the door). U+2028, U+2029,
  * "<" and control characters are escaped too, so that no frame, script or line can be broken by a
  * name. */

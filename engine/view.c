@@ -1,7 +1,7 @@
 /*
  * view.c: the journal's writes and the readers' copies (see view.h).
  *
- * Ordering: counters lie in four atomic words between two writes of view_version; a reader that saw
+ * Ordering: counters lie in atomic words between two writes of view_version; a reader that saw
  * the same even version before and after has one moment's counters. Everything else is a single
  * atomic word or an append (rows.h).
  */
@@ -12,27 +12,37 @@ enum { WORD_BITS = 64 };
 void view_publish(struct sale *sale)
 {
     const struct books *b = &sale->books;
+    uint32_t sold = b->sold + (FAULT(FAULT_FLIP_COUNTER) && sale->index == 0 && b->sold > 2);
     uint64_t version = atomic_load_explicit(&sale->view_version, memory_order_relaxed);
-    const uint64_t words[4] = {b->seq, (uint64_t)b->available << 32 | b->held,
-                               (uint64_t)b->sold << 32 | b->waiting,
-                               (uint64_t)b->state << 1 | b->sold_out};
+    const struct tide *t = &sale->tide;
+    const uint64_t words[VIEW_WORDS] = {b->seq,
+                                        (uint64_t)b->available << 32 | b->held,
+                                        (uint64_t)sold << 32 | b->waiting,
+                                        (uint64_t)b->state << 1 | b->sold_out,
+                                        (uint64_t)t->available << 32 | t->waiting,
+                                        (uint64_t)t->sold << 32 | t->turns};
     atomic_store_explicit(&sale->view_version, version + 1, memory_order_relaxed);
     /* Release: the odd version is seen before any new word. Pairs with the acquires of view_sale().
      */
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < VIEW_WORDS; i++)
         atomic_store_explicit(&sale->view_words[i], words[i], memory_order_release);
     atomic_store_explicit(&sale->view_version, version + 2, memory_order_release);
 }
 
-struct books view_sale(const struct sale *sale)
+/* One moment's words: the first `count`. */
+static inline void read_words(const struct sale *sale, uint64_t *words, int count)
 {
-    uint64_t words[4], before, after;
+    uint64_t before, after;
     do {
         before = atomic_load_explicit(&sale->view_version, memory_order_acquire);
-        for (int i = 0; i < 4; i++)
+        for (int i = 0; i < count; i++)
             words[i] = atomic_load_explicit(&sale->view_words[i], memory_order_acquire);
         after = atomic_load_explicit(&sale->view_version, memory_order_relaxed);
     } while (before != after || (before & 1) != 0);
+}
+
+static inline struct books books_of(const struct sale *sale, const uint64_t *words)
+{
     return (struct books){.seq = words[0],
                           .product_qty = sale->terms.product_qty,
                           .available = (uint32_t)(words[1] >> 32),
@@ -41,6 +51,24 @@ struct books view_sale(const struct sale *sale)
                           .waiting = (uint32_t)words[2],
                           .state = (uint8_t)(words[3] >> 1),
                           .sold_out = (words[3] & 1) != 0};
+}
+
+struct books view_sale(const struct sale *sale)
+{
+    uint64_t words[VIEW_BOOKS_WORDS];
+    read_words(sale, words, VIEW_BOOKS_WORDS);
+    return books_of(sale, words);
+}
+
+struct books view_tide(const struct sale *sale, struct tide *tide)
+{
+    uint64_t words[VIEW_WORDS];
+    read_words(sale, words, VIEW_WORDS);
+    *tide = (struct tide){.available = (uint32_t)(words[4] >> 32),
+                          .waiting = (uint32_t)words[4],
+                          .sold = (uint32_t)(words[5] >> 32),
+                          .turns = (uint32_t)words[5]};
+    return books_of(sale, words);
 }
 
 static bool join_queue(struct sale *sale, struct order *order)
@@ -84,6 +112,11 @@ bool view_apply(const struct event *event)
     if (to == ORDER_PAYMENT)
         atomic_store_explicit(&order->expires_at_ms, event->at_wall_ms + event->sale->terms.hold_ms,
                               memory_order_relaxed);
+    bool marred = to == ORDER_PAID && event->sale->index == 0;
+    if (FAULT(FAULT_FLIP_STATE) && marred)
+        atomic_store_explicit(&order->state, ORDER_CANCELLED, memory_order_release);
+    if (FAULT(FAULT_FLIP_ORDER) && marred)
+        to = ORDER_CANCELLED;
     atomic_store_explicit(&order->changed_at_ms, event->at_wall_ms, memory_order_relaxed);
     atomic_store_explicit(&order->committed, order_committed_pack(event->seq, to),
                           memory_order_release);

@@ -108,6 +108,7 @@ static void fill(struct pending *p, const struct worker *w, const struct ask *as
     p->event.quantity = order->quantity;
     p->event.kind = (uint8_t)kind;
     p->event.key = p->reply.key = ask->command->key;
+    p->event.tint = 0;
     p->reply.context = ask->command->context;
     p->reply.outcome = (uint8_t)outcome;
     p->reply.state = (uint8_t)event_row(kind)->state_after;
@@ -115,11 +116,19 @@ static void fill(struct pending *p, const struct worker *w, const struct ask *as
     p->port = ask->port;
 }
 
+/* tint: TINT_… that its changes of the stock met. */
 static void add(struct pending_list *list, const struct worker *w, const struct ask *ask,
-                struct order *order, enum event_kind kind, enum outcome outcome)
+                struct order *order, enum event_kind kind, enum outcome outcome, uint8_t tint)
 {
     MUST(list->count < WORKER_BATCH_MAX, "more decisions than a round has");
-    fill(&list->items[list->count++], w, ask, order, kind, outcome);
+    struct pending *p = &list->items[list->count++];
+    fill(p, w, ask, order, kind, outcome);
+    p->event.tint = tint;
+}
+
+static uint8_t tint_of(struct stock met, uint8_t bit)
+{
+    return met.tint ? bit : 0;
 }
 
 /* Slot seq is claimed: number the order if this event made it, answer, publish; in this order. */
@@ -150,14 +159,19 @@ static enum outcome check_quantity(const struct sale *sale, uint32_t quantity)
 {
     if (quantity > sale->terms.max_per_buyer || quantity > sale->terms.product_qty)
         return OUTCOME_QUANTITY_OVER_LIMIT;
-    uint32_t sold = atomic_load_explicit(&sale->sold, memory_order_relaxed);
+    uint32_t sold = sold_now(&sale->sold).units;
     /* More than will ever be free again: waiting for it would jam the list. */
     return quantity > sale->terms.product_qty - sold ? OUTCOME_SOLD_OUT : OUTCOME_CREATED;
 }
 
-/* One swap takes the units, or a place in the waiting list; *state says which. */
-static enum outcome take_or_join(struct worker *w, const struct command *command,
-                                 enum order_state *state)
+/* What a purchase got: units (PAYMENT) or a place in the waiting list (WAITING). */
+struct got {
+    enum order_state state;
+    bool tint;
+};
+
+/* One swap takes the units, or a place in the waiting list; *got says which. */
+static enum outcome take_or_join(struct worker *w, const struct command *command, struct got *got)
 {
     struct sale *sale = command->sale;
     uint64_t seen = stock_load_word(&sale->stock);
@@ -178,7 +192,7 @@ static enum outcome take_or_join(struct worker *w, const struct command *command
         if (stock_swap(&sale->stock, &seen, to)) {
             /* Joined although units are free: only the clock can sort that out. */
             w->nudge_clock = w->nudge_clock || (!take && to.available > 0);
-            *state = take ? ORDER_PAYMENT : ORDER_WAITING;
+            *got = (struct got){take ? ORDER_PAYMENT : ORDER_WAITING, to.tint};
             return OUTCOME_CREATED;
         }
     }
@@ -186,7 +200,7 @@ static enum outcome take_or_join(struct worker *w, const struct command *command
 
 /* One swap for a whole group: what take_or_join() would do one after the other, if all took units.
  */
-static bool take_all(const struct group *group)
+static bool take_all(const struct group *group, struct got *got)
 {
     uint64_t seen = stock_load_word(&group->sale->stock);
     for (;;) {
@@ -194,13 +208,15 @@ static bool take_all(const struct group *group)
         if (check_state(to) != OUTCOME_CREATED || to.waiting != 0 || to.available < group->units)
             return false;
         to.available -= (uint32_t)group->units;
-        if (stock_swap(&group->sale->stock, &seen, to))
+        if (stock_swap(&group->sale->stock, &seen, to)) {
+            *got = (struct got){ORDER_PAYMENT, to.tint};
             return true;
+        }
     }
 }
 
 /* The units or the place are taken, memory is reserved: nothing may fail. */
-static void make_order(struct worker *w, const struct ask *ask, enum order_state state)
+static void make_order(struct worker *w, const struct ask *ask, struct got got)
 {
     const struct command *command = ask->command;
     struct order *order =
@@ -209,26 +225,28 @@ static void make_order(struct worker *w, const struct ask *ask, enum order_state
     order->sale = command->sale->index;
     order->quantity = command->quantity;
     order->owner = (uint8_t)w->index;
-    atomic_store_explicit(&order->state, (uint8_t)state, memory_order_relaxed);
+    atomic_store_explicit(&order->state, (uint8_t)got.state, memory_order_relaxed);
     MUST(buyers_put(&w->buyers, order), "room for the buyer was reserved");
-    if (state == ORDER_PAYMENT)
-        add(&w->takes, w, ask, order, EVENT_ORDER_RESERVED, OUTCOME_CREATED);
+    if (got.state == ORDER_PAYMENT)
+        add(&w->takes, w, ask, order, EVENT_ORDER_RESERVED, OUTCOME_CREATED,
+            got.tint ? TINT_UNITS : 0);
     else
-        add(&w->fresh, w, ask, order, EVENT_ORDER_QUEUED, OUTCOME_CREATED);
+        add(&w->fresh, w, ask, order, EVENT_ORDER_QUEUED, OUTCOME_CREATED,
+            got.tint ? TINT_PLACE : 0);
 }
 
 /* The group's purchases take what they want, in their order, and are decided. */
 static void close_group(struct worker *w, struct now now)
 {
     struct group *group = &w->group;
-    bool all = group->count > 1 && take_all(group);
+    struct got got = {ORDER_PAYMENT, false};
+    bool all = group->count > 1 && take_all(group, &got);
     for (uint32_t i = 0; i < group->count; i++) {
         const struct candidate *c = &group->items[i];
         const struct ask ask = {c->command, now, c->port};
-        enum order_state state = ORDER_PAYMENT;
-        enum outcome outcome = all ? OUTCOME_CREATED : take_or_join(w, c->command, &state);
+        enum outcome outcome = all ? OUTCOME_CREATED : take_or_join(w, c->command, &got);
         if (outcome == OUTCOME_CREATED)
-            make_order(w, &ask, state);
+            make_order(w, &ask, got);
         else
             refuse(w, &ask, c->previous, outcome, (enum order_state)c->previous_state);
     }
@@ -331,20 +349,21 @@ static void decide_eligible(struct worker *w, const struct ask *ask)
 
 /* ---- pay ---- */
 
-/* Units were paid: the last one closes the sale for new orders at once; the clock logs it. */
-static void count_sold(struct worker *w, struct sale *sale, uint32_t units)
+/* Units were paid: the last one closes the sale for new orders at once; the clock logs it. Returns the
+ * tint that the payment met. */
+static uint8_t count_sold(struct worker *w, struct sale *sale, uint32_t units)
 {
-    STEP("count-sold");
-    uint32_t sold = atomic_fetch_add_explicit(&sale->sold, units, memory_order_acq_rel) + units;
-    MUST(sold <= sale->terms.product_qty, "more units paid than there are (G1)");
-    if (sold == sale->terms.product_qty) {
+    struct sold sold = sold_add(&sale->sold, units);
+    MUST(sold.units <= sale->terms.product_qty, "more units paid than there are (G1)");
+    if (sold.units == sale->terms.product_qty) {
         stock_set_sold_out(&sale->stock);
         w->nudge_clock = true;
     }
+    return sold.tint ? TINT_SOLD : 0;
 }
 
 /* A late payment takes its units again if they are free and nobody waits. */
-static bool take_again(stock_word *word, uint32_t units)
+static bool take_again(stock_word *word, uint32_t units, uint8_t *tint)
 {
     uint64_t seen = stock_load_word(word);
     for (;;) {
@@ -352,8 +371,10 @@ static bool take_again(stock_word *word, uint32_t units)
         if (to.waiting != 0 || to.available < units)
             return false;
         to.available -= units;
-        if (stock_swap(word, &seen, to))
+        if (stock_swap(word, &seen, to)) {
+            *tint = tint_of(to, TINT_UNITS);
             return true;
+        }
     }
 }
 
@@ -369,11 +390,12 @@ static bool has_other_live_order(struct worker *w, struct order *order)
 static void decide_late_payment(struct worker *w, const struct ask *ask, struct sale *sale,
                                 struct order *order)
 {
-    if (!has_other_live_order(w, order) && take_again(&sale->stock, order->quantity)) {
+    uint8_t tint = 0;
+    if (!has_other_live_order(w, order) && take_again(&sale->stock, order->quantity, &tint)) {
         order_settle(order, FAULT(FAULT_PAY_EXPIRED_TWICE) ? ORDER_EXPIRED : ORDER_PAID);
-        count_sold(w, sale, order->quantity);
+        tint |= count_sold(w, sale, order->quantity);
         MUST(buyers_put(&w->buyers, order), "replacing an entry takes no memory");
-        add(&w->takes, w, ask, order, EVENT_ORDER_PAID, OUTCOME_DONE);
+        add(&w->takes, w, ask, order, EVENT_ORDER_PAID, OUTCOME_DONE, tint);
         return;
     }
     if (order->refund_due) {
@@ -381,7 +403,7 @@ static void decide_late_payment(struct worker *w, const struct ask *ask, struct 
         return;
     }
     order->refund_due = true;
-    add(&w->takes, w, ask, order, EVENT_ORDER_REFUND_DUE, OUTCOME_HOLD_EXPIRED);
+    add(&w->takes, w, ask, order, EVENT_ORDER_REFUND_DUE, OUTCOME_HOLD_EXPIRED, 0);
 }
 
 static void decide_pay(struct worker *w, const struct ask *ask)
@@ -397,8 +419,8 @@ static void decide_pay(struct worker *w, const struct ask *ask)
             defer(w, ask);
             return;
         }
-        count_sold(w, sale, order->quantity);
-        add(&w->takes, w, ask, order, EVENT_ORDER_PAID, OUTCOME_DONE);
+        uint8_t tint = count_sold(w, sale, order->quantity);
+        add(&w->takes, w, ask, order, EVENT_ORDER_PAID, OUTCOME_DONE, tint);
     } else if (state == ORDER_EXPIRED) {
         decide_late_payment(w, ask, sale, order);
     } else {
@@ -408,7 +430,8 @@ static void decide_pay(struct worker *w, const struct ask *ask)
 
 /* ---- cancel ---- */
 
-/* Gives back: the slot first, the units or the place after. */
+/* Gives back: the slot first, the units or the place after; then the event, which says what tint the
+ * give met. */
 static void decide_cancel(struct worker *w, const struct ask *ask)
 {
     struct order *order = ask->command->order;
@@ -435,10 +458,12 @@ static void decide_cancel(struct worker *w, const struct ask *ask)
         stock = stock_give(&sale->stock, units, !held);
     struct pending p;
     fill(&p, w, ask, order, EVENT_ORDER_CANCELLED, OUTCOME_DONE);
-    log_one(w, &p, log_claim(&w->engine->log, &w->credit, 1));
+    uint64_t seq = log_claim(&w->engine->log, &w->credit, 1);
     order_settle(order, ORDER_CANCELLED);
-    if (!FAULT(FAULT_RELEASE_BEFORE_CLAIM))
+    if (!FAULT(FAULT_RELEASE_BEFORE_CLAIM) && !(FAULT(FAULT_LOST_UPDATE) && sale->index == 0))
         stock = stock_give(&sale->stock, units, !held);
+    p.event.tint = tint_of(stock, held ? TINT_UNITS : TINT_PLACE);
+    log_one(w, &p, seq);
     w->nudge_clock = w->nudge_clock || (stock.waiting > 0 && stock.available > 0);
 }
 

@@ -170,6 +170,7 @@ void encode_public(struct text *out, const struct broadcaster *b,
         encode_sale_event(out, event, sale, "end");
         return;
     case EVENT_SALE_PAUSED:
+    case EVENT_SALE_STOPPED:
         encode_sale_event(out, event, sale, "pause");
         return;
     case EVENT_SALE_RESUMED:

@@ -59,14 +59,16 @@ static bool take_sale(const struct call *call, struct subscription *sub)
     return sub->sale != NULL;
 }
 
-static int kind_named(const char *name, size_t len)
+/* A bit a kind: two of them are sale.paused. 0: there is no such name. */
+static uint32_t kinds_named(const char *name, size_t len)
 {
+    uint32_t kinds = 0;
     for (int kind = 0; kind < EVENT_KIND_COUNT; kind++) {
         const char *wire = event_row((enum event_kind)kind)->wire_name;
         if (strlen(wire) == len && memcmp(wire, name, len) == 0)
-            return kind;
+            kinds |= 1u << kind;
     }
-    return -1;
+    return kinds;
 }
 
 /* types=a,b of the query. False after answering. */
@@ -77,12 +79,12 @@ static bool take_types(const struct call *call, struct subscription *sub)
     while (types.len > 0) {
         const char *comma = memchr(types.data, ',', types.len);
         size_t len = comma != NULL ? (size_t)(comma - types.data) : types.len;
-        int kind = kind_named(types.data, len);
-        if (kind < 0) {
+        uint32_t kinds = kinds_named(types.data, len);
+        if (kinds == 0) {
             wrong(call, "types must be names of domain events, separated by commas");
             return false;
         }
-        sub->kinds |= 1u << kind;
+        sub->kinds |= kinds;
         size_t taken = len + (comma != NULL);
         types = (struct slice){types.data + taken, types.len - taken};
     }

@@ -298,7 +298,7 @@ static const char *check_admin(const struct flight *f, const struct reply *reply
                    : "no answer to this command";
     const struct judge_sale *s = judge_sale(&sim.model.judge, f->sale_seq);
     if (reply->outcome == OUTCOME_DONE && s->last_seq <= f->sent_seq)
-        return (f->kind == COMMAND_PAUSE && s->state != SALE_PAUSED) ||
+        return (f->kind == COMMAND_PAUSE && s->state != SALE_PAUSED && s->state != SALE_STOPPED) ||
                        (f->kind == COMMAND_RESUME && s->state != SALE_ACTIVE) ||
                        (f->kind == COMMAND_END && s->state != SALE_ENDED)
                    ? "it was not done"

@@ -31,7 +31,7 @@ enum { SEEDS_PER_CHILD = 250, RACE_SEEDS_JUDGED = 1000, RACE_SHARE = 5 };
 /* What children tell the parent. */
 struct shared {
     uint64_t seed; /* the one that runs */
-    uint64_t steps, lives, events[EVENT_KIND_COUNT], replies[OUTCOME_COUNT];
+    uint64_t steps, lives, looks, events[EVENT_KIND_COUNT], replies[OUTCOME_COUNT];
     uint64_t winners[RACE_WINNERS_MAX], contested;
     uint64_t key_verdicts[KEY_NO_ROOM + 1];
 };
@@ -48,6 +48,7 @@ static void count_in(struct shared *shared)
 {
     shared->steps += sim.steps;
     shared->lives += sim.lives;
+    shared->looks += sim.looks;
     for (int i = 0; i < EVENT_KIND_COUNT; i++)
         shared->events[i] += sim.events[i];
     for (int i = 0; i < OUTCOME_COUNT; i++)
@@ -76,8 +77,8 @@ static bool print_race(const struct shared *shared, uint64_t seeds)
 /* A seed is worth little if what it does is mostly refused: so all is counted. */
 static void print_counts(const struct shared *shared)
 {
-    printf("sim: %llu lives, %llu steps; events:", (unsigned long long)shared->lives,
-           (unsigned long long)shared->steps);
+    printf("sim: %llu lives, %llu steps, %llu looks; events:", (unsigned long long)shared->lives,
+           (unsigned long long)shared->steps, (unsigned long long)shared->looks);
     for (int i = 0; i < EVENT_KIND_COUNT; i++)
         printf(" %s %llu", event_row((enum event_kind)i)->wire_name,
                (unsigned long long)shared->events[i]);

@@ -6,6 +6,7 @@
  *   keyed.c    idempotency keys that clients give, asked again at any time
  *   client.c   the ports' actors: send random commands, check every reply against what is durable
  *   race.c     instead of random commands: one race, set up so that it is close
+ *   looker.c   the reconciler, which looks at any moment and must find nothing
  *   rest.c     what must hold whenever everybody sleeps, and what lets time pass then
  *
  * The engine's sources are built with FLASHD_SIM: each STEP() calls sim_step(), where the seed may
@@ -89,7 +90,7 @@ struct sim {
     struct coroutine home;
     struct actor actors[SIM_ACTORS_MAX];
     uint32_t actor_count;
-    struct actor *current;
+    struct actor *current, *looker;
     bool checking; /* nobody gets the turn: the checks read what steps read */
     bool syncing;  /* the journal waits for the medium */
     uint64_t steps, crash_at;
@@ -123,7 +124,7 @@ struct sim {
     uint32_t rests;      /* how often everybody slept since something happened */
     uint32_t phase;
     /* --- for the report --- */
-    uint64_t events[EVENT_KIND_COUNT], replies[OUTCOME_COUNT], lives;
+    uint64_t events[EVENT_KIND_COUNT], replies[OUTCOME_COUNT], lives, looks;
     uint64_t key_verdicts[KEY_NO_ROOM + 1];
 };
 
@@ -153,6 +154,10 @@ bool keyed_begin(struct command *command, struct flight *flight);
 const char *keyed_check(const struct flight *flight, const struct reply *reply);
 /* Nothing is in flight: no key is. */
 void keyed_check_at_rest(void);
+/* The reconciler; arg: its struct port. */
+void looker_body(void *arg);
+/* At each step: it may be woken. */
+void looker_wake(void);
 /* After a restart: everything that a client was told is still there. */
 void client_check_known(void);
 

@@ -150,6 +150,7 @@ void sim_step(const char *point)
     }
     if (sim.steps > SIM_STEPS_MAX)
         world_fail("it never comes to rest");
+    looker_wake();
     if (sim.current == sim.held || random_below(&sim.random, sim.scale.stride) == 0)
         give_turn();
 }
@@ -245,7 +246,7 @@ static struct actor *add_actor(const char *name, void (*body)(void *arg), void *
 static void begin_life(void)
 {
     const struct engine_options options = {.workers = sim.scale.workers,
-                                           .ports = sim.scale.ports,
+                                           .ports = sim.scale.ports + 1, /* the looker's */
                                            .keys = sim.scale.keys,
                                            .state_interval_ms = (uint32_t)sim.scale.interval_ms,
                                            .hash = model_hash,
@@ -267,6 +268,8 @@ static void begin_life(void)
         port->wake_arg = add_actor(i == 0 ? "port-0" : "port-1",
                                    sim.race != NULL ? race_body : client_body, port);
     }
+    if (sim.race == NULL) /* it stops sales now and then */
+        sim.looker = add_actor("looker", looker_body, &sim.engine.ports[sim.scale.ports]);
     sim.in_flight = 0;
     memset(sim.flights, 0, sizeof sim.flights);
     sim.rests = 0;
@@ -303,7 +306,7 @@ static void choose_scale(void)
     static const uint32_t strides[] = {1, 1, 2, 4, 12};
     sim.scale =
         (struct scale){.workers = random_chance(r, 1, 8) ? 1 : random_between(r, 2, 3),
-                       .ports = random_between(r, 1, PORTS_MAX),
+                       .ports = random_between(r, 1, PORTS_MAX - 1),
                        .buyers = random_between(r, 2, SIM_BUYERS_MAX),
                        .stride = strides[random_below(r, 5)],
                        .stock_max = random_between(r, 1, 8),

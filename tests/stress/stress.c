@@ -9,10 +9,13 @@
  * come; both pay and cancel each other's orders, so that the same order is fought over. A sale
  * lasts some tens of milliseconds, then the next begins.
  *
+ * A third thread makes the engine's part of a reconciliation over and over: the sales' words and the orders'
+ * own states, while everybody goes on. It must find nothing.
+ *
  * At the end: every command was answered, every answer's event stands in the history, and memory at
  * rest equals the history (G1, G3, G4).
  *
- * Threads: main; two ports; and the engine's. Fails: exit 1 and a line that says what.
+ * Threads: main; two ports; the reconciler; and the engine's. Fails: exit 1 and a line that says what.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -232,6 +235,51 @@ static void *client_main(void *arg)
     return NULL;
 }
 
+/* ---- reconciling ---- */
+
+static struct {
+    pthread_t thread;
+    uint64_t runs, orders;
+    char wrong[160];
+} looker;
+
+static void rest(void)
+{
+    const struct timespec moment = {0, 50000};
+    (void)nanosleep(&moment, NULL);
+}
+
+static void look(struct port *port)
+{
+    static const _Atomic bool never = false;
+    struct reconcile_run run;
+    MUST(reconcile_begin(&run, &engine, port, rest, &never), "memory for a run");
+    (void)reconcile_words(&run);
+    uint64_t last = log_committed(&engine.log), orders = 0;
+    for (uint64_t seq = last; seq > 0 && seq + 20000 > last; seq--) {
+        const struct order *order = seqmap_order(&engine.seqmap, seq);
+        if (order != NULL)
+            reconcile_order(&run, order);
+        orders += order != NULL;
+    }
+    (void)reconcile_orders(&run);
+    for (uint32_t i = 0; i < run.sale_count; i++)
+        if (run.sales[i].count > 0)
+            snprintf(looker.wrong, sizeof looker.wrong, "a false alarm: %s: memory %s, events %s",
+                     run.sales[i].first.field, run.sales[i].first.memory,
+                     run.sales[i].first.events);
+    looker.runs++;
+    looker.orders += orders;
+    reconcile_end(&run);
+}
+
+static void *looker_main(void *arg)
+{
+    while (mono_ms() < stop_at_ms && looker.wrong[0] == 0)
+        look(arg);
+    return NULL;
+}
+
 /* ---- the end ---- */
 
 static const char *judge_answer(const struct answer *a)
@@ -294,7 +342,7 @@ int main(int argc, char **argv)
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : (uint64_t)now_read().wall_ms;
     printf("stress: seed %llu\n", (unsigned long long)seed);
     const struct engine_options options = {.workers = WORKERS,
-                                           .ports = PORTS,
+                                           .ports = PORTS + 1,
                                            .keys = 10000,
                                            .state_interval_ms = 5,
                                            .hash = model_hash};
@@ -305,11 +353,15 @@ int main(int argc, char **argv)
     MUST(engine_start(&engine), "threads for an engine");
     for (uint32_t i = 0; i < PORTS; i++)
         MUST(pthread_create(&clients[i].thread, NULL, client_main, &clients[i]) == 0, "a thread");
+    MUST(pthread_create(&looker.thread, NULL, looker_main, &engine.ports[PORTS]) == 0, "a thread");
+    MUST(pthread_join(looker.thread, NULL) == 0, "a thread's end");
     for (uint32_t i = 0; i < PORTS; i++)
         MUST(pthread_join(clients[i].thread, NULL) == 0, "a thread's end");
     engine_stop(&engine);
     print_counts(clients, seconds);
-    const char *wrong = model_compare(&model, &engine);
+    printf("stress: %llu reconciliations, %llu looks at orders\n", (unsigned long long)looker.runs,
+           (unsigned long long)looker.orders);
+    const char *wrong = looker.wrong[0] != 0 ? looker.wrong : model_compare(&model, &engine);
     for (uint32_t i = 0; wrong == NULL && i < PORTS; i++)
         wrong = judge_client(&clients[i]);
     printf("stress: %s\n", wrong != NULL ? wrong : "every check held");

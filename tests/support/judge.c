@@ -160,8 +160,12 @@ static bool move_sale(struct judge *j, struct judge_sale *s, const struct judge_
         allowed = s->state == SALE_ACTIVE;
         to = SALE_PAUSED;
         break;
+    case EVENT_SALE_STOPPED:
+        allowed = s->state == SALE_ACTIVE || s->state == SALE_PAUSED;
+        to = SALE_STOPPED;
+        break;
     case EVENT_SALE_RESUMED:
-        allowed = s->state == SALE_PAUSED;
+        allowed = s->state == SALE_PAUSED || s->state == SALE_STOPPED;
         to = SALE_ACTIVE;
         break;
     case EVENT_SALE_ENDED:

@@ -296,8 +296,8 @@ const char *model_restore(struct model *model, struct engine *engine, struct now
 static const char *compare_sale(const struct judge_sale *s, const struct sale *sale)
 {
     struct stock word = stock_load(&sale->stock);
-    uint32_t sold = atomic_load(&sale->sold);
-    if (word.state != s->state)
+    uint32_t sold = sold_now(&sale->sold).units;
+    if (word.state != (s->state == SALE_STOPPED ? SALE_PAUSED : s->state))
         return "the stock word's state is not the history's";
     if (word.available != s->available)
         return "the stock word's available is not the history's (G1)";

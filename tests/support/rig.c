@@ -17,7 +17,7 @@ enum { ROUNDS_MAX = 1000000, WORDS_MAX = 32, HOUR_MS = 3600 * 1000 };
 static void make_engine(struct rig *rig, uint32_t workers)
 {
     const struct engine_options options = {.workers = workers,
-                                           .ports = 1,
+                                           .ports = RIG_PORTS,
                                            .state_interval_ms = RIG_STATE_INTERVAL_MS,
                                            .hash = model_hash,
                                            .last_seq = rig->model.judge.last_seq};
@@ -297,7 +297,7 @@ static bool play_position(struct rig *rig, const struct line *line)
 
 static bool play_state(struct rig *rig, const struct line *line)
 {
-    static const char *const names[] = {"UPCOMING", "ACTIVE", "PAUSED", "ENDED"};
+    static const char *const names[] = {"UPCOMING", "ACTIVE", "PAUSED", "ENDED", "STOPPED"};
     const char *name = names[view_sale(rig->sale).state];
     return strcmp(name, line->words[1]) == 0 || differs(rig, "came: %s", name);
 }

@@ -22,7 +22,7 @@
  *                                    nothing. KIND without its "order." or "sale."
  *   stock A H S W                    available, held, sold, waiting, in the view and in the word
  *   position NAME N                  in the waiting list; 0: not in it
- *   state STATE                      of the sale: UPCOMING, ACTIVE, PAUSED, ENDED
+ *   state STATE                      of the sale: UPCOMING, ACTIVE, PAUSED, ENDED, STOPPED
  *
  * Thread: the test's. Fails: rig_play() names the line and what came instead.
  */
@@ -31,7 +31,8 @@
 
 #include "tests/support/model.h"
 
-enum { RIG_ORDERS_MAX = 256, RIG_STATE_INTERVAL_MS = 100 };
+/* Port 0 is the texts', port 1 a reconciliation's. */
+enum { RIG_ORDERS_MAX = 256, RIG_STATE_INTERVAL_MS = 100, RIG_PORTS = 2 };
 
 struct rig_order {
     char name[JUDGE_NAME_BYTES + 1];
