@@ -27,6 +27,7 @@
 #include "net/server.h"
 #include "persist/archive.h"
 #include "persist/keys.h"
+#include "persist/reconcile.h"
 #include "persist/recovery.h"
 #include "persist/store.h"
 
@@ -38,6 +39,7 @@ struct process {
     struct store *store;
     struct engine engine;
     struct archive *archive;
+    struct ledger *ledger;
     struct broadcaster *broadcaster;
     struct server *server;
     bool engine_made;
@@ -81,14 +83,20 @@ static bool open_engine(struct process *p, bool demo, char *error)
     p->store = store_open(p->settings.data_dir, p->settings.min_free_bytes, error, LINE_BYTES_MAX);
     if (p->store == NULL)
         return false;
+    p->ledger = ledger_open(p->settings.data_dir, error, LINE_BYTES_MAX);
+    if (p->ledger == NULL)
+        return false;
     hash_set_key(store_key(p->store));
-    struct engine_options options = {.workers = p->settings.workers,
-                                     .ports = p->settings.net_threads + 1 + demo,
-                                     .keys = p->settings.idempotency_keys,
-                                     .state_interval_ms = p->settings.state_interval_ms,
-                                     .hash = keyed_siphash,
-                                     .last_seq = store_last_seq(p->store),
-                                     .published = store_published(p->store)};
+    struct engine_options options = {
+        .workers = p->settings.workers,
+        .ports = p->settings.net_threads + 2 + demo,
+        .keys = p->settings.idempotency_keys,
+        .state_interval_ms = p->settings.state_interval_ms,
+        .hash = keyed_siphash,
+        .last_seq = store_last_seq(p->store),
+        .published = store_published(p->store),
+        .reconcile = {.store = ledger_store(p->ledger), .port = p->settings.net_threads + 1}};
+    (void)cron_parse(p->settings.reconcile_schedule, &options.reconcile.schedule, NULL);
     p->engine_made = true;
     if (engine_init(&p->engine, options, store_journal(p->store, keyed_siphash)))
         return true;
@@ -188,6 +196,7 @@ static void close_all(struct process *p)
     server_close(p->server);
     broadcast_close(p->broadcaster);
     archive_close(p->archive);
+    ledger_close(p->ledger);
     if (p->engine_made)
         engine_free(&p->engine);
     store_close(p->store);
@@ -212,13 +221,14 @@ static int serve(struct process *p, bool demo)
         return EXIT_FAILURE; /* some threads run: leave everything to them and to exit */
     }
     say_ready(p);
-    struct port *own = &p->engine.ports[p->settings.net_threads + 1];
+    struct port *own = &p->engine.ports[p->settings.net_threads + 2];
     if (demo &&
         !demo_open_sale(&p->engine, own, p->settings.listen_host, server_port(p->server), stdout))
         diag(DIAG_ERROR, "the demo sale could not be opened");
     int signal_number = 0;
     (void)sigwait(&stop, &signal_number);
     diag(DIAG_INFO, "stopping on signal %d", signal_number);
+    reconcile_leave(&p->engine.reconciler);
     server_stop(p->server);
     broadcast_stop(p->broadcaster);
     engine_stop(&p->engine);

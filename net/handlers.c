@@ -131,6 +131,8 @@ static void buy_from(const struct call *call, struct sale *sale, struct slice na
     enum outcome refused = refused_by_view(sale);
     if (refused == OUTCOME_DONE)
         send_for_buyer(call, COMMAND_BUY, sale, name, quantity);
+    else if (refused == OUTCOME_SALE_NOT_ACTIVE)
+        answer_not_active(call->net, call->conn, sale);
     else
         refuse(call, refused);
 }
@@ -294,6 +296,21 @@ void handle_resume(const struct call *call)
 void handle_end(const struct call *call)
 {
     send_for_sale(call, COMMAND_END);
+}
+
+/* The answer comes when the run is made; nobody waits for it but this request. */
+void handle_reconcile(const struct call *call)
+{
+    struct command command = {.kind = COMMAND_RECONCILE};
+    send_command(call, engine_reconciler_target(call->net->engine), &command);
+}
+
+void handle_reconciliation(const struct call *call)
+{
+    char buffer[RECONCILIATION_JSON_BYTES_MAX];
+    struct text out = text_in(buffer, sizeof buffer);
+    put_reconciliation(&out, &call->net->engine->reconciler);
+    answer_json(call->net, call->conn, 200, &out);
 }
 
 /* ---- reads ---- */

@@ -14,6 +14,7 @@ typedef void handler(const struct call *call);
 handler handle_create_sale, handle_list_sales, handle_get_sale, handle_buyers, handle_eligible,
     handle_pause, handle_resume, handle_end, handle_buy, handle_paid, handle_pay, handle_cancel,
     handle_get_order, handle_live, handle_ready, handle_streams, handle_public_stream,
-    handle_user_stream, handle_events_stream, handle_metrics, handle_openapi;
+    handle_user_stream, handle_events_stream, handle_metrics, handle_openapi, handle_reconcile,
+    handle_reconciliation;
 
 #endif

@@ -145,8 +145,9 @@ static void put_sales(struct text *out, const struct engine *engine)
     }
     for (uint32_t i = 0; i < count; i++)
         by_state[view_sale(engine_sale_at(engine, i)).state]++;
+    by_state[SALE_PAUSED] += by_state[SALE_STOPPED]; /* to the outside they are one */
     describe(out, "flashd_sales", "gauge", "Sales by state.");
-    for (unsigned state = 0; state < SALE_STATE_COUNT; state++) {
+    for (unsigned state = 0; state < SALE_STOPPED; state++) {
         text_str(out, "flashd_sales{state=\"");
         text_str(out, sale_state_name((enum sale_state)state));
         text_str(out, "\"} ");
@@ -173,10 +174,35 @@ static void put_streams(struct text *out, const struct broadcaster *broadcaster)
            relaxed(&stats->furthest_lag));
 }
 
+/* ---- reconciliation ---- */
+
+static void put_reconcile(struct text *out, const struct reconciler *reconciler)
+{
+    const struct reconcile_result last = reconcile_result(reconciler);
+    single(out, "flashd_reconcile_runs_total", "counter", "Reconciliations made.", last.runs);
+    single(out, "flashd_reconcile_runs_failed_total", "counter",
+           "Reconciliations that could not be made.", last.runs_failed);
+    single(out, "flashd_reconcile_checked_sales", "gauge", "Sales compared by the last one.",
+           last.checked);
+    single(out, "flashd_reconcile_skipped_sales", "gauge", "Sales that it left out: upcoming ones.",
+           last.skipped);
+    single(out, "flashd_reconcile_divergent_sales", "gauge", "Sales that it found divergent.",
+           last.divergent);
+    single(out, "flashd_reconcile_first_divergent_seq", "gauge",
+           "The first seq at which something differs; 0 for none.", last.first_divergent_seq);
+    single(out, "flashd_reconcile_last_run_timestamp_seconds", "gauge", "When it began.",
+           (uint64_t)last.began_wall_ms / 1000);
+    describe(out, "flashd_reconcile_seconds", "gauge", "How long it took.");
+    text_str(out, "flashd_reconcile_seconds ");
+    text_seconds(out, (uint64_t)last.took_us);
+    text_str(out, "\n");
+}
+
 void metrics_write(struct text *out, const struct server *server)
 {
     put_http(out, server);
     put_log(out, server->engine);
     put_sales(out, server->engine);
     put_streams(out, server->options.broadcaster);
+    put_reconcile(out, &server->engine->reconciler);
 }

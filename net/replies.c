@@ -27,6 +27,8 @@ void put_sale(struct text *out, const struct sale *sale)
     text_pair_plain(out, "id", sale->id, ID_CHARS);
     text_pair_string(out, "name", sale->terms.name, strlen(sale->terms.name));
     pair_name(out, "state", sale_state_name((enum sale_state)view.state));
+    if (view.state == SALE_STOPPED)
+        pair_name(out, "pauseReason", "reconcile-failed");
     text_pair_number(out, "productQty", view.product_qty);
     text_pair_number(out, "remainingQty", view.product_qty - view.sold);
     text_pair_number(out, "available", view.available);
@@ -131,11 +133,83 @@ static void answer_sale(struct net *net, struct conn *conn, const struct reply *
     answer_json(net, conn, reply->outcome == OUTCOME_CREATED ? 201 : 200, &out);
 }
 
+static void put_divergence(struct text *out, const struct reconcile_result *result)
+{
+    const struct divergence *d = &result->first;
+    text_key(out, "first");
+    text_str(out, "{");
+    if (result->first_sale[0] != '-')
+        text_pair_plain(out, "saleId", result->first_sale, ID_CHARS);
+    text_pair_number(out, "seq", d->seq);
+    pair_name(out, "field", d->field);
+    pair_name(out, "memory", d->memory);
+    pair_name(out, "tables", d->tables);
+    pair_name(out, "events", d->events);
+    text_str(out, "}");
+}
+
+static void put_run(struct text *out, const struct reconcile_result *result)
+{
+    text_key(out, "last");
+    text_str(out, "{");
+    text_pair_time(out, "startedAt", result->began_wall_ms);
+    text_key(out, "seconds");
+    text_seconds(out, (uint64_t)result->took_us);
+    if (result->failure != NULL) {
+        pair_name(out, "failure", result->failure);
+    } else {
+        text_pair_number(out, "seq", result->seq);
+        text_pair_number(out, "checked", result->checked);
+        text_pair_number(out, "skipped", result->skipped);
+        text_pair_number(out, "divergent", result->divergent);
+    }
+    if (result->divergent > 0) {
+        text_pair_number(out, "firstDivergentSeq", result->first_divergent_seq);
+        put_divergence(out, result);
+    }
+    text_str(out, "}");
+}
+
+void put_reconciliation(struct text *out, const struct reconciler *reconciler)
+{
+    const struct reconcile_result result = reconcile_result(reconciler);
+    int64_t next_ms = atomic_load_explicit(&reconciler->next_wall_ms, memory_order_relaxed);
+    bool running = atomic_load_explicit(&reconciler->running, memory_order_relaxed);
+    text_str(out, running ? "{\"running\":true" : "{\"running\":false");
+    if (next_ms >= 0)
+        text_pair_time(out, "nextAt", next_ms);
+    text_pair_number(out, "runs", result.runs);
+    text_pair_number(out, "runsFailed", result.runs_failed);
+    if (result.runs > 0)
+        put_run(out, &result);
+    text_str(out, "}");
+}
+
+static void answer_reconciled(struct net *net, struct conn *conn)
+{
+    char buffer[RECONCILIATION_JSON_BYTES_MAX];
+    struct text out = text_in(buffer, sizeof buffer);
+    put_reconciliation(&out, &net->engine->reconciler);
+    answer_json(net, conn, 200, &out);
+}
+
+void answer_not_active(struct net *net, struct conn *conn, const struct sale *sale)
+{
+    const struct outcome_row *row = outcome_row(OUTCOME_SALE_NOT_ACTIVE);
+    bool stopped = view_sale(sale).state == SALE_STOPPED;
+    answer_problem(net, conn, row->http_status, row->code,
+                   stopped ? "the sale is paused: reconcile-failed" : row->detail, NULL);
+}
+
 /* A refusal that is about an order says in which state that order is, never its id. */
 static void answer_refused(struct net *net, struct conn *conn, const struct reply *reply)
 {
     char buffer[64];
     struct text extra = text_in(buffer, sizeof buffer);
+    if (reply->outcome == OUTCOME_SALE_NOT_ACTIVE) {
+        answer_not_active(net, conn, reply->sale);
+        return;
+    }
     if (reply->state != ORDER_NONE)
         pair_name(&extra, "state", order_state_name((enum order_state)reply->state));
     text_bytes(&extra, "", 1);
@@ -152,6 +226,9 @@ void render_reply(struct net *net, struct conn *conn, const struct reply *reply)
     switch ((enum command_kind)reply->kind) {
     case COMMAND_BUY:
         answer_bought(net, conn, reply, value_of(reply->order, (enum order_state)reply->state));
+        return;
+    case COMMAND_RECONCILE:
+        answer_reconciled(net, conn);
         return;
     case COMMAND_PAY:
     case COMMAND_CANCEL:

@@ -38,6 +38,8 @@ static const struct route routes[] = {
     {"/sales/{}/pause", false, HTTP_POST_, ADMINS_ONLY, handle_pause},
     {"/sales/{}/resume", false, HTTP_POST_, ADMINS_ONLY, handle_resume},
     {"/sales/{}/end", false, HTTP_POST_, ADMINS_ONLY, handle_end},
+    {"/admin/reconcile", false, HTTP_POST_, ADMINS_ONLY, handle_reconcile},
+    {"/admin/reconcile", false, HTTP_GET_, ADMINS_ONLY, handle_reconciliation},
     /* Probes of orchestrators are usually configured without a prefix. */
     {"/health/live", true, HTTP_GET_, OPEN_TO_ALL, handle_live},
     {"/health/ready", true, HTTP_GET_, OPEN_TO_ALL, handle_ready},

@@ -1,7 +1,7 @@
 """GET /metrics: Prometheus text whose figures follow what happens."""
 import re
 
-LINE = re.compile(r"(# (HELP|TYPE) .+|[a-z_]+(\{[a-z]+=\"[^\"]*\"\})? \d+)")
+LINE = re.compile(r"(# (HELP|TYPE) .+|[a-z_]+(\{[a-z]+=\"[^\"]*\"\})? \d+(\.\d+)?)")
 
 
 def metrics(shop):

@@ -4,9 +4,10 @@ import os
 import re
 
 from harness import ROOT, UNKNOWN_ID, expect
+from test_reconcile import tamper
 
 METHODS = ("get", "post", "put", "patch", "delete")
-PYTHON_TYPES = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
+PYTHON_TYPES = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool}
 
 
 def source(path):
@@ -212,8 +213,14 @@ def test_answers_are_as_documented(t):
     for token in (None, shop.admin):
         look("/sales/{id}/buyers", at=f"/sales/{sale}/buyers", status=200, token=token)
     look("/sales/{id}/buyers", at=f"/sales/{sale}/buyers?limit=0", status=400)
-    for verb in ("pause", "resume", "end"):
+    for verb in ("pause", "resume"):
         look("/sales/{id}/" + verb, "post", at=f"/sales/{sale}/{verb}", status=200, token=shop.admin)
+    look("/admin/reconcile", status=200, token=shop.admin)
+    look("/admin/reconcile", "post", status=200, token=shop.admin)
+    tamper(shop, "UPDATE order_rows SET buyer = 'mallory'")
+    assert look("/admin/reconcile", "post", status=200, token=shop.admin)["last"]["divergent"] == 1
+    assert look("/sales/{id}", at="/sales/" + sale, status=200)["pauseReason"] == "reconcile-failed"
+    look("/sales/{id}/end", "post", at=f"/sales/{sale}/end", status=200, token=shop.admin)
     look("/sales/{id}/pause", "post", at=f"/sales/{sale}/pause", status=400, token=shop.admin)
     for probe in ("live", "ready", "sse"):
         look("/health/" + probe, status=200)

@@ -1,0 +1,705 @@
+/*
+ * reconcile.c: replay, rows, orders, and what moved meanwhile (see reconcile.h).
+ *
+ * Happy path: replay_all (meet: each sale at the seq its readers saw) -> compare_sale_row (at S) ->
+ * compare_order (each row and its memory: at S, or remembered as a sample of a later seq) -> catch_up (the
+ * events after S, as far as there are samples).
+ *
+ * Why there is no false alarm: a row and committed memory name the seq of their last event. Up to S that is
+ * the replay's business; beyond S it becomes a sample, and the events that follow must lead to it. Memory is
+ * read when everything up to S is committed and visible, so it is never older than the replay.
+ *
+ * A sale that differs in a way that the replay cannot go on from is left out from there; the others go on.
+ *
+ * Thread: reconciler.
+ */
+#include "persist/reconcile.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "engine/diag.h"
+#include "engine/engine.h"
+#include "engine/payload.h"
+
+enum {
+    PAGE_ROWS = 1024,
+    BREATH_ROWS = 32, /* some tens of microseconds */
+    GAP_EVENTS_LOOKED_AT = 4096,
+    REFUND_BIT = 0x40, /* beside an order's state: its last event was order.refund_due */
+    ORDERS_ROOM_MIN = 1 << 16,
+};
+
+enum statement { STMT_EVENTS, STMT_SALES, STMT_ORDERS, STMT_COUNT };
+
+static const char *const statements[STMT_COUNT] = {
+    [STMT_EVENTS] = "SELECT seq, kind, sale, ord, payload FROM event_rows WHERE seq >= ?1"
+                    " ORDER BY seq LIMIT ?2",
+    [STMT_SALES] =
+        "SELECT seq, name, product_qty, max_per_buyer, waitlist_max, hold_ms, starts_at_ms,"
+        " ends_at_ms, state, sold_out, available, held, sold, waiting, last_seq FROM sale_rows",
+    [STMT_ORDERS] = "SELECT seq, sale, buyer, quantity, state, refund_due, last_seq FROM order_rows"
+                    " WHERE seq > ?1 AND seq <= ?3 ORDER BY seq LIMIT ?2",
+};
+
+struct ledger {
+    sqlite3 *db;
+    sqlite3_stmt *statements[STMT_COUNT];
+};
+
+/* What the events say of a sale so far. */
+struct told {
+    struct books books;
+    struct books at_seen; /* the books at the seq that readers saw; seq 0: not met */
+    bool broken;          /* differs; not followed any more */
+    bool row;             /* has one */
+};
+
+/* An order as it stood, in its row or for readers, at a seq after S. */
+struct sample {
+    uint64_t seq, order_seq;
+    uint8_t flags; /* state; in a row also REFUND_BIT, which readers' memory does not show */
+    bool in_memory;
+};
+
+struct replay {
+    struct ledger *ledger;
+    struct reconcile_run *run;
+    const struct engine *engine;
+    uint64_t next_seq;  /* the event that must come next */
+    uint64_t claimed;   /* decided at least up to here */
+    uint64_t *orders;   /* by seq: order_word(), 0 for none; as the events say */
+    uint64_t room;      /* seqs in `orders` */
+    struct told *sales; /* by index; SALES_MAX */
+    uint64_t row_seq;   /* the orders' rows have been compared up to here */
+    uint64_t stray_gap; /* a missing event of nobody knows whom; 0: none */
+    struct sample *samples;
+    size_t sample_count, sample_room, sample_next;
+    uint32_t rows; /* taken, for breathing */
+    const char *failure;
+};
+
+typedef void take_row(struct replay *r, sqlite3_stmt *row);
+
+/* ---- the connection ---- */
+
+struct ledger *ledger_open(const char *data_dir, char *error, size_t error_bytes)
+{
+    char path[1024];
+    struct ledger *l = calloc(1, sizeof *l);
+    snprintf(path, sizeof path, "%s/flashd.db", data_dir);
+    bool ok = l != NULL &&
+              sqlite3_open_v2(path, &l->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) ==
+                  SQLITE_OK &&
+              sqlite3_busy_timeout(l->db, 2000) == SQLITE_OK;
+    for (int i = 0; ok && i < STMT_COUNT; i++)
+        ok = sqlite3_prepare_v3(l->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
+                                &l->statements[i], NULL) == SQLITE_OK;
+    if (ok)
+        return l;
+    snprintf(error, error_bytes, "cannot open %s for reading: %s", path,
+             l != NULL ? sqlite3_errmsg(l->db) : "out of memory");
+    ledger_close(l);
+    return NULL;
+}
+
+void ledger_close(struct ledger *l)
+{
+    if (l == NULL)
+        return;
+    for (int i = 0; i < STMT_COUNT; i++)
+        sqlite3_finalize(l->statements[i]);
+    (void)sqlite3_close(l->db);
+    free(l);
+}
+
+static uint64_t number_at(sqlite3_stmt *row, int column)
+{
+    return (uint64_t)sqlite3_column_int64(row, column);
+}
+
+static void fail_reading(struct replay *r)
+{
+    diag(DIAG_ERROR, "reading for the reconciliation failed: %s", sqlite3_errmsg(r->ledger->db));
+    r->failure = "the database cannot be read";
+}
+
+/* A page of rows from ?1 on; returns how many there were. */
+static uint32_t read_page(struct replay *r, enum statement which, uint64_t from, take_row *take)
+{
+    sqlite3_stmt *s = r->ledger->statements[which];
+    uint32_t count = 0;
+    int rc = SQLITE_ROW;
+    (void)sqlite3_bind_int64(s, 1, (sqlite3_int64)from);
+    (void)sqlite3_bind_int64(s, 2, PAGE_ROWS);
+    (void)sqlite3_bind_int64(s, 3, (sqlite3_int64)r->run->seq);
+    while (r->failure == NULL && (rc = sqlite3_step(s)) == SQLITE_ROW) {
+        take(r, s);
+        count++;
+        if (++r->rows % BREATH_ROWS == 0 && !reconcile_breathe(r->run))
+            r->failure = "the server is stopping";
+    }
+    (void)sqlite3_reset(s); /* ends the read */
+    if (r->failure == NULL && rc != SQLITE_DONE)
+        fail_reading(r);
+    return count;
+}
+
+static bool execute(struct replay *r, const char *sql)
+{
+    if (r->failure == NULL && sqlite3_exec(r->ledger->db, sql, NULL, NULL, NULL) != SQLITE_OK)
+        fail_reading(r);
+    return r->failure == NULL;
+}
+
+/* ---- what differs ---- */
+
+static struct told *told_of(struct replay *r, const struct sale *sale)
+{
+    return &r->sales[sale->index];
+}
+
+/* The events of this sale make no sense from here on. event: what the events have there, or NULL. */
+static void breaks(struct replay *r, const struct sale *sale, uint64_t seq, const char *rule,
+                   const struct order *order, const char *event)
+{
+    uint64_t committed =
+        order != NULL ? atomic_load_explicit(&order->committed, memory_order_acquire) : 0;
+    reconcile_differs(r->run, sale, seq, rule,
+                      order != NULL ? order_state_name(order_committed_state(committed)) : NULL,
+                      NULL, event);
+    if (sale != NULL)
+        told_of(r, sale)->broken = true;
+}
+
+static const char *number_text(char *out, const uint64_t *number)
+{
+    if (number == NULL)
+        return NULL;
+    snprintf(out, DIVERGENCE_VALUE_BYTES, "%llu", (unsigned long long)*number);
+    return out;
+}
+
+/* A value on each side; memory and tables may be NULL. */
+static void compare_number(struct replay *r, const struct sale *sale, uint64_t seq,
+                           const char *field, const uint64_t *memory, const uint64_t *tables,
+                           uint64_t events)
+{
+    char m[DIVERGENCE_VALUE_BYTES], t[DIVERGENCE_VALUE_BYTES], e[DIVERGENCE_VALUE_BYTES];
+    if ((memory == NULL || *memory == events) && (tables == NULL || *tables == events))
+        return;
+    reconcile_differs(r->run, sale, seq, field, number_text(m, memory), number_text(t, tables),
+                      number_text(e, &events));
+}
+
+static const char *state_text(uint64_t state)
+{
+    return state < SALE_STATE_COUNT ? sale_state_name((enum sale_state)state) : "none at all";
+}
+
+static void compare_states(struct replay *r, const struct sale *sale, const struct books *memory,
+                           const struct books *tables, const struct books *events)
+{
+    if ((memory != NULL && memory->state != events->state) ||
+        (tables != NULL && tables->state != events->state))
+        reconcile_differs(
+            r->run, sale, events->seq, "state", memory != NULL ? state_text(memory->state) : NULL,
+            tables != NULL ? state_text(tables->state) : NULL, state_text(events->state));
+}
+
+/* A sale's counters as of events->seq; memory and tables may be NULL. */
+static void compare_books(struct replay *r, const struct sale *sale, const struct books *memory,
+                          const struct books *tables, const struct books *events)
+{
+    enum { FIGURES = 6 };
+    static const char *const fields[FIGURES] = {"available", "held",     "sold",
+                                                "waiting",   "sold out", "the last seq of a sale"};
+    const struct books *sides[3] = {memory, tables, events};
+    uint64_t values[3][FIGURES];
+    for (int i = 0; i < 3; i++) {
+        const struct books *b = sides[i] != NULL ? sides[i] : events;
+        const uint64_t own[FIGURES] = {b->available, b->held,     b->sold,
+                                       b->waiting,   b->sold_out, b->seq};
+        memcpy(values[i], own, sizeof own);
+    }
+    for (int i = 0; i < FIGURES; i++)
+        compare_number(r, sale, events->seq, fields[i], memory != NULL ? &values[0][i] : NULL,
+                       tables != NULL ? &values[1][i] : NULL, values[2][i]);
+    compare_states(r, sale, memory, tables, events);
+}
+
+/* ---- the replay ---- */
+
+static bool make_room(struct replay *r, uint64_t seq)
+{
+    uint64_t room = r->room == 0 ? ORDERS_ROOM_MIN : r->room;
+    if (seq < r->room)
+        return true;
+    while (room <= seq)
+        room *= 2;
+    void *map = r->orders == NULL ? mmap(NULL, room * sizeof *r->orders, PROT_READ | PROT_WRITE,
+                                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+                                  : mremap(r->orders, r->room * sizeof *r->orders,
+                                           room * sizeof *r->orders, MREMAP_MAYMOVE);
+    if (map == MAP_FAILED) {
+        r->failure = "out of memory";
+        return false;
+    }
+    r->orders = map;
+    r->room = room;
+    return true;
+}
+
+static uint64_t order_word(uint64_t seq, uint8_t flags)
+{
+    return seq << 8 | flags;
+}
+static uint8_t flags_after(enum event_kind kind)
+{
+    return (uint8_t)(event_row(kind)->state_after |
+                     (kind == EVENT_ORDER_REFUND_DUE ? REFUND_BIT : 0));
+}
+static enum order_state state_in(uint64_t word)
+{
+    return (enum order_state)(word & 0xf);
+}
+
+/* Who made this seq, as far as memory can tell. */
+static const struct sale *sale_of_seq(const struct replay *r, uint64_t seq)
+{
+    const struct order *order = seqmap_order(&r->engine->seqmap, seq);
+    return order != NULL ? engine_sale_at(r->engine, order->sale)
+                         : seqmap_sale(&r->engine->seqmap, seq);
+}
+
+/* Events next_seq … seq-1 are gone. What they did will show in their sale, too; if not, the gap is reported
+ * by itself. */
+static void skip_gap(struct replay *r, uint64_t seq)
+{
+    for (uint64_t g = r->next_seq; g < seq && g < r->next_seq + GAP_EVENTS_LOOKED_AT; g++) {
+        const struct sale *sale = sale_of_seq(r, g);
+        if (sale != NULL && !told_of(r, sale)->broken) {
+            reconcile_differs(r->run, sale, g, "an event", "decided", NULL, "missing");
+            told_of(r, sale)->broken = true;
+        } else if (sale == NULL && r->stray_gap == 0) {
+            r->stray_gap = g;
+        }
+    }
+    r->next_seq = seq;
+}
+
+static bool is_text(const struct payload_string *string, const char *text, size_t len)
+{
+    return string->data != NULL && string->len == len + 2 &&
+           memcmp(string->data + 1, text, len) == 0;
+}
+
+/* Every number in a payload is what the replay and memory have. */
+static const char *check_numbers(struct replay *r, const struct payload *p, const struct sale *sale,
+                                 const struct order *order, const struct books *books)
+{
+    const struct {
+        const char *field;
+        uint64_t expected, said;
+    } rows[] = {{"available in a payload", books->available, p->available},
+                {"held in a payload", books->held, p->held},
+                {"sold in a payload", books->sold, p->sold},
+                {"waiting in a payload", books->waiting, p->waiting},
+                {"quantity in a payload", order != NULL ? order->quantity : 0,
+                 order != NULL ? p->quantity : 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        compare_number(r, sale, books->seq, rows[i].field, &rows[i].expected, NULL, rows[i].said);
+        if (rows[i].expected != rows[i].said)
+            return rows[i].field;
+    }
+    return NULL;
+}
+
+static const char *check_payload(struct replay *r, const struct payload *p, const struct sale *sale,
+                                 const struct order *order, const struct books *books)
+{
+    if (!is_text(&p->sale_id, sale->id, ID_CHARS))
+        return "saleId in a payload";
+    const char *wrong = check_numbers(r, p, sale, order, books);
+    if (order == NULL || wrong != NULL)
+        return wrong;
+    char id[ID_CHARS], name[8 * BUYER_NAME_BYTES_MAX];
+    struct text escaped = text_in(name, sizeof name);
+    engine_order_id(r->engine, order, id);
+    text_json_string(&escaped, order->name, order->name_bytes);
+    if (!is_text(&p->transaction_id, id, sizeof id))
+        return "transactionId in a payload";
+    bool same = p->buyer_name.len == escaped.len &&
+                memcmp(p->buyer_name.data, escaped.start, escaped.len) == 0;
+    return same ? NULL : "buyerName in a payload";
+}
+
+/* Keeps what the events say at the seq at which readers saw the sale. */
+static void meet(struct replay *r, const struct sale *sale)
+{
+    const struct reconcile_sale *s = &r->run->sales[sale->index];
+    struct told *told = told_of(r, sale);
+    if (s->looked && s->seen.seq == told->books.seq)
+        told->at_seen = told->books;
+}
+
+/* One event of a sale that has made sense so far. order: NULL for a sale's event. */
+static const char *follow(struct replay *r, sqlite3_stmt *row, const struct sale *sale,
+                          const struct order *order)
+{
+    struct told *told = told_of(r, sale);
+    struct payload payload;
+    uint64_t seq = number_at(row, 0);
+    enum event_kind kind = (enum event_kind)number_at(row, 1);
+    const char *json = (const char *)sqlite3_column_text(row, 4);
+    if (json == NULL || !payload_read(&payload, json, (size_t)sqlite3_column_bytes(row, 4)))
+        return "a payload";
+    struct books_entry entry = {seq, kind, ORDER_NONE, 0, sale->terms.product_qty};
+    if (order != NULL) {
+        if (order->seq > seq || order->sale != sale->index)
+            return "an event of an order of another sale or time";
+        entry.from = state_in(r->orders[order->seq]);
+        entry.quantity = order->quantity;
+        r->orders[order->seq] = order_word(seq, flags_after(kind));
+    }
+    const char *wrong = books_apply(&told->books, entry);
+    if (wrong == NULL)
+        wrong = check_payload(r, &payload, sale, order, &told->books);
+    if (wrong == NULL)
+        meet(r, sale);
+    return wrong;
+}
+
+static void take_event(struct replay *r, sqlite3_stmt *row)
+{
+    uint64_t seq = number_at(row, 0), kind = number_at(row, 1);
+    const struct sale *sale = seqmap_sale(&r->engine->seqmap, number_at(row, 2));
+    if (seq > r->claimed) /* not for each event: producers write that line */
+        r->claimed = log_last_claimed(&r->engine->log);
+    if (seq > r->claimed) {
+        breaks(r, sale, seq, "an event that nobody has decided", NULL, NULL);
+        return;
+    }
+    if (seq != r->next_seq)
+        skip_gap(r, seq);
+    r->next_seq = seq + 1;
+    if (!make_room(r, seq))
+        return;
+    if (sale == NULL || kind >= EVENT_KIND_COUNT) {
+        breaks(r, sale != NULL ? sale : sale_of_seq(r, seq), seq, "an event's row", NULL, NULL);
+        return;
+    }
+    if (told_of(r, sale)->broken)
+        return;
+    bool of_order = event_is_of_order((enum event_kind)kind);
+    const struct order *order =
+        of_order ? seqmap_order(&r->engine->seqmap, number_at(row, 3)) : NULL;
+    const char *wrong = of_order && order == NULL ? "an event of an order that memory does not have"
+                                                  : follow(r, row, sale, order);
+    if (wrong != NULL)
+        breaks(r, sale, seq, wrong, order, event_row((enum event_kind)kind)->wire_name);
+}
+
+/* ---- rows of sales ---- */
+
+static bool same_terms(const struct sale_terms *terms, sqlite3_stmt *row)
+{
+    const char *name = (const char *)sqlite3_column_text(row, 1);
+    return name != NULL && strcmp(name, terms->name) == 0 &&
+           number_at(row, 2) == terms->product_qty && number_at(row, 3) == terms->max_per_buyer &&
+           number_at(row, 4) == terms->waitlist_max && number_at(row, 5) == terms->hold_ms &&
+           sqlite3_column_int64(row, 6) == terms->starts_at_ms &&
+           sqlite3_column_int64(row, 7) == terms->ends_at_ms;
+}
+
+/* A number that does not fit stays one that nothing equals. */
+static uint64_t at_most(uint64_t number, uint64_t most)
+{
+    return number < most ? number : most;
+}
+
+/* What readers saw, if it was not at S: with the events, at the seq at which they saw it. */
+static void compare_sale_row(struct replay *r, sqlite3_stmt *row)
+{
+    const struct sale *sale = seqmap_sale(&r->engine->seqmap, number_at(row, 0));
+    if (sale == NULL) {
+        breaks(r, NULL, number_at(row, 0), "a row of a sale that memory does not have", NULL, NULL);
+        return;
+    }
+    struct told *told = told_of(r, sale);
+    const struct books *seen = &r->run->sales[sale->index].seen;
+    const struct books in_row = {.seq = number_at(row, 14),
+                                 .state = (uint8_t)at_most(number_at(row, 8), UINT8_MAX),
+                                 .sold_out = number_at(row, 9) != 0,
+                                 .available = (uint32_t)at_most(number_at(row, 10), UINT32_MAX),
+                                 .held = (uint32_t)at_most(number_at(row, 11), UINT32_MAX),
+                                 .sold = (uint32_t)at_most(number_at(row, 12), UINT32_MAX),
+                                 .waiting = (uint32_t)at_most(number_at(row, 13), UINT32_MAX)};
+    told->row = true;
+    if (told->broken)
+        return;
+    if (!same_terms(&sale->terms, row))
+        reconcile_differs(r->run, sale, told->books.seq, "the terms of a sale", "other", "other",
+                          NULL);
+    bool at_once = told->at_seen.seq == told->books.seq;
+    compare_books(r, sale, at_once ? seen : NULL, &in_row, &told->books);
+    if (told->at_seen.seq != 0 && !at_once)
+        compare_books(r, sale, seen, NULL, &told->at_seen);
+}
+
+/* Of each sale that the events know there is a row, and where readers were they have been. */
+static void find_lost_sales(struct replay *r)
+{
+    for (uint32_t i = 0; i < r->run->sale_count; i++) {
+        const struct reconcile_sale *s = &r->run->sales[i];
+        const struct told *told = &r->sales[i];
+        if (told->broken)
+            continue;
+        if (told->books.seq != 0 && !told->row)
+            reconcile_differs(r->run, s->sale, s->sale->seq, "a sale's row", "there", "missing",
+                              "there");
+        if (s->looked && told->at_seen.seq == 0)
+            compare_number(r, s->sale, s->seen.seq, "the last seq of a sale", &s->seen.seq, NULL,
+                           told->books.seq);
+    }
+}
+
+static void replay_pages(struct replay *r)
+{
+    uint64_t from;
+    uint32_t count;
+    do {
+        from = r->next_seq;
+        count = read_page(r, STMT_EVENTS, from, take_event);
+    } while (r->failure == NULL && count == PAGE_ROWS && r->next_seq != from);
+}
+
+/* Up to S, which is the last event that one transaction sees beside the sales' rows. */
+static bool replay_all(struct replay *r)
+{
+    replay_pages(r);
+    uint64_t committed = log_committed(&r->engine->log);
+    if (!execute(r, "BEGIN"))
+        return false;
+    replay_pages(r);
+    if (r->failure == NULL && committed >= r->next_seq)
+        skip_gap(r, committed + 1);
+    r->run->seq = r->next_seq - 1;
+    if (r->failure == NULL)
+        (void)read_page(r, STMT_SALES, 0, compare_sale_row);
+    if (!execute(r, "COMMIT")) {
+        (void)sqlite3_exec(r->ledger->db, "ROLLBACK", NULL, NULL, NULL);
+        return false;
+    }
+    find_lost_sales(r);
+    return make_room(r, r->run->seq);
+}
+
+/* ---- orders ---- */
+
+static void keep_sample(struct replay *r, struct sample sample)
+{
+    if (r->sample_count == r->sample_room) {
+        size_t room = r->sample_room == 0 ? 1024 : r->sample_room * 2;
+        struct sample *grown = realloc(r->samples, room * sizeof *grown);
+        if (grown == NULL) {
+            r->failure = "out of memory";
+            return;
+        }
+        r->samples = grown;
+        r->sample_room = room;
+    }
+    r->samples[r->sample_count++] = sample;
+}
+
+static const char *order_state_text(uint8_t flags)
+{
+    return state_in(flags) < ORDER_STATE_COUNT ? order_state_name(state_in(flags)) : "none at all";
+}
+
+/* An order as its row and as readers have it, where they are not younger (then NULL), and by the events. */
+static void compare_sides(struct replay *r, const struct sale *sale, const struct sample *row,
+                          const struct sample *memory, uint64_t word)
+{
+    const uint64_t seq = word >> 8;
+    const uint8_t flags = (uint8_t)word;
+    bool states = (row != NULL && state_in(row->flags) != state_in(flags)) ||
+                  (memory != NULL && state_in(memory->flags) != state_in(flags));
+    if (states)
+        reconcile_differs(r->run, sale, seq, "an order's state",
+                          memory != NULL ? order_state_text(memory->flags) : NULL,
+                          row != NULL ? order_state_text(row->flags) : NULL,
+                          order_state_text(flags));
+    else
+        compare_number(r, sale, seq, "the last seq of an order",
+                       memory != NULL ? &memory->seq : NULL, row != NULL ? &row->seq : NULL, seq);
+    if (row != NULL && !states && ((row->flags ^ flags) & REFUND_BIT) != 0)
+        reconcile_differs(r->run, sale, seq, "an order's refund_due", NULL,
+                          (row->flags & REFUND_BIT) != 0 ? "1" : "0",
+                          (flags & REFUND_BIT) != 0 ? "1" : "0");
+}
+
+static void compare_sample(struct replay *r, const struct sale *sale, const struct sample *sample)
+{
+    compare_sides(r, sale, sample->in_memory ? NULL : sample, sample->in_memory ? sample : NULL,
+                  r->orders[sample->order_seq]);
+}
+
+/* Orders that the events know and the tables do not, up to the next row. */
+static void find_lost_rows(struct replay *r, uint64_t before_seq)
+{
+    for (uint64_t seq = r->row_seq + 1; seq < before_seq; seq++) {
+        const struct sale *sale = r->orders[seq] != 0 ? sale_of_seq(r, seq) : NULL;
+        if (sale != NULL && !told_of(r, sale)->broken)
+            reconcile_differs(r->run, sale, r->orders[seq] >> 8, "an order's row", "there",
+                              "missing", order_state_name(state_in(r->orders[seq])));
+    }
+    r->row_seq = before_seq;
+}
+
+static bool same_facts(const struct replay *r, const struct order *order, sqlite3_stmt *row)
+{
+    const char *buyer = (const char *)sqlite3_column_text(row, 2);
+    return buyer != NULL && sqlite3_column_bytes(row, 2) == order->name_bytes &&
+           memcmp(buyer, order->name, order->name_bytes) == 0 &&
+           number_at(row, 3) == order->quantity &&
+           number_at(row, 1) == engine_sale_at(r->engine, order->sale)->seq;
+}
+
+/* NULL, and kept to be met by the events after S, when it is younger than S. */
+static const struct sample *unless_younger(struct replay *r, const struct sample *sample)
+{
+    if (sample->seq <= r->run->seq)
+        return sample;
+    keep_sample(r, *sample);
+    return NULL;
+}
+
+static void compare_order(struct replay *r, sqlite3_stmt *row)
+{
+    uint64_t seq = number_at(row, 0);
+    find_lost_rows(r, seq);
+    const struct order *order = seqmap_order(&r->engine->seqmap, seq);
+    const struct sale *sale = order != NULL ? engine_sale_at(r->engine, order->sale)
+                                            : seqmap_sale(&r->engine->seqmap, number_at(row, 1));
+    if (sale != NULL && told_of(r, sale)->broken)
+        return;
+    uint64_t word = r->orders[seq];
+    if (order == NULL || word == 0) {
+        reconcile_differs(r->run, sale, seq, "an order", order != NULL ? "there" : "missing",
+                          "there", word != 0 ? "there" : "missing");
+        return;
+    }
+    if (!same_facts(r, order, row))
+        reconcile_differs(r->run, sale, seq, "an order's sale, buyer or quantity", NULL, "others",
+                          NULL);
+    uint64_t committed = atomic_load_explicit(&order->committed, memory_order_acquire);
+    uint64_t state = number_at(row, 4);
+    const struct sample in_row = {.seq = number_at(row, 6),
+                                  .order_seq = seq,
+                                  .flags = (uint8_t)((state < ORDER_STATE_COUNT ? state : 0xf) |
+                                                     (number_at(row, 5) != 0 ? REFUND_BIT : 0))};
+    const struct sample in_memory = {.seq = order_committed_seq(committed),
+                                     .order_seq = seq,
+                                     .flags = (uint8_t)order_committed_state(committed),
+                                     .in_memory = true};
+    compare_sides(r, sale, unless_younger(r, &in_row), unless_younger(r, &in_memory), word);
+    reconcile_order(r->run, order);
+}
+
+static bool compare_orders(struct replay *r)
+{
+    uint32_t count;
+    do {
+        count = read_page(r, STMT_ORDERS, r->row_seq, compare_order);
+    } while (count == PAGE_ROWS && r->failure == NULL);
+    if (r->failure == NULL)
+        find_lost_rows(r, r->run->seq + 1);
+    return r->failure == NULL;
+}
+
+/* ---- what moved meanwhile ---- */
+
+static int by_seq(const void *a, const void *b)
+{
+    const struct sample *x = a, *y = b;
+    return (x->seq > y->seq) - (x->seq < y->seq);
+}
+
+/* The samples before this event that no event explains. */
+static void pass_samples(struct replay *r, uint64_t before_seq)
+{
+    for (; r->sample_next < r->sample_count && r->samples[r->sample_next].seq < before_seq;
+         r->sample_next++) {
+        const struct sample *s = &r->samples[r->sample_next];
+        const struct sale *sale = sale_of_seq(r, s->order_seq);
+        if (!told_of(r, sale)->broken)
+            compare_sample(r, sale, s);
+    }
+}
+
+static void take_later_event(struct replay *r, sqlite3_stmt *row)
+{
+    uint64_t seq = number_at(row, 0), kind = number_at(row, 1), order_seq = number_at(row, 3);
+    pass_samples(r, seq);
+    r->next_seq = seq + 1;
+    if (kind >= EVENT_KIND_COUNT || order_seq == 0 || order_seq > r->run->seq ||
+        r->orders[order_seq] == 0)
+        return; /* a sale's event, or an order's that is younger than S: the next run's */
+    const struct sale *sale = sale_of_seq(r, order_seq);
+    uint64_t *word = &r->orders[order_seq];
+    if (sale == NULL || told_of(r, sale)->broken)
+        return;
+    uint8_t flags = flags_after((enum event_kind)kind);
+    if (!order_move_allowed(state_in(*word), state_in(flags)))
+        breaks(r, sale, seq, "an order makes a move that its states do not have",
+               seqmap_order(&r->engine->seqmap, order_seq),
+               event_row((enum event_kind)kind)->wire_name);
+    *word = order_word(seq, flags);
+    while (r->sample_next < r->sample_count && r->samples[r->sample_next].seq == seq &&
+           r->samples[r->sample_next].order_seq == order_seq)
+        compare_sample(r, sale, &r->samples[r->sample_next++]);
+}
+
+/* What has a seq is committed, so these events are there. */
+static bool catch_up(struct replay *r)
+{
+    if (r->sample_count == 0)
+        return true;
+    qsort(r->samples, r->sample_count, sizeof *r->samples, by_seq);
+    uint64_t last = r->samples[r->sample_count - 1].seq;
+    while (r->failure == NULL && r->next_seq <= last &&
+           read_page(r, STMT_EVENTS, r->next_seq, take_later_event) == PAGE_ROWS)
+        ;
+    if (r->failure == NULL)
+        pass_samples(r, UINT64_MAX);
+    return r->failure == NULL;
+}
+
+/* ---- a run ---- */
+
+static const char *compare(void *self, struct reconcile_run *run)
+{
+    struct replay r = {.ledger = self, .run = run, .engine = run->engine, .next_seq = 1};
+    r.sales = calloc(SALES_MAX, sizeof *r.sales); /* pages come with the first use */
+    if (r.sales == NULL)
+        r.failure = "out of memory";
+    /* Readers' memory is compared when it is not behind the tables. */
+    bool done = r.failure == NULL && replay_all(&r) && reconcile_committed(run, run->seq) &&
+                compare_orders(&r) && catch_up(&r);
+    if (done && r.stray_gap != 0 && reconcile_divergent(run) == 0)
+        reconcile_differs(run, NULL, r.stray_gap, "an event", NULL, NULL, "missing");
+    if (r.orders != NULL)
+        (void)munmap(r.orders, r.room * sizeof *r.orders);
+    free(r.sales);
+    free(r.samples);
+    return done ? NULL : r.failure != NULL ? r.failure : "the server is stopping";
+}
+
+struct reconcile_store ledger_store(struct ledger *ledger)
+{
+    return (struct reconcile_store){.self = ledger, .compare = compare};
+}
