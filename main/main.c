@@ -83,7 +83,7 @@ static bool open_engine(struct process *p, bool demo, char *error)
     p->store = store_open(p->settings.data_dir, p->settings.min_free_bytes, error, LINE_BYTES_MAX);
     if (p->store == NULL)
         return false;
-    p->ledger = ledger_open(p->settings.data_dir, error, LINE_BYTES_MAX);
+    p->ledger = ledger_open(p->settings.data_dir, store_retention_gate(p->store), error, LINE_BYTES_MAX);
     if (p->ledger == NULL)
         return false;
     hash_set_key(store_key(p->store));

@@ -1,7 +1,7 @@
 /*
  * reconcile.c: replay, rows, orders, and what moved meanwhile (see reconcile.h).
  *
- * Happy path: replay_all (meet: each sale at the seq its readers saw) -> compare_sale_row (at S) ->
+ * Happy path: take_baseline (what is left of the events that are gone) -> replay_all (meet: each sale at the seq its readers saw) -> compare_sale_row (at S) ->
  * compare_order (each row and its memory: at S, or remembered as a sample of a later seq) -> catch_up (the
  * events after S, as far as there are samples).
  *
@@ -24,6 +24,8 @@
 #include "engine/diag.h"
 #include "engine/engine.h"
 #include "engine/payload.h"
+#include "persist/baseline.h"
+#include "persist/retention.h"
 
 enum {
     PAGE_ROWS = 1024,
@@ -33,7 +35,14 @@ enum {
     ORDERS_ROOM_MIN = 1 << 16,
 };
 
-enum statement { STMT_EVENTS, STMT_SALES, STMT_ORDERS, STMT_COUNT };
+enum statement {
+    STMT_EVENTS,
+    STMT_SALES,
+    STMT_ORDERS,
+    STMT_BASELINE_SALES,
+    STMT_BASELINE_ORDERS,
+    STMT_COUNT
+};
 
 static const char *const statements[STMT_COUNT] = {
     [STMT_EVENTS] = "SELECT seq, kind, sale, ord, payload FROM event_rows WHERE seq >= ?1"
@@ -41,12 +50,15 @@ static const char *const statements[STMT_COUNT] = {
     [STMT_SALES] =
         "SELECT seq, name, product_qty, max_per_buyer, waitlist_max, hold_ms, starts_at_ms,"
         " ends_at_ms, state, sold_out, available, held, sold, waiting, last_seq FROM sale_rows",
-    [STMT_ORDERS] = "SELECT seq, sale, buyer, quantity, state, refund_due, last_seq FROM order_rows"
-                    " WHERE seq > ?1 AND seq <= ?3 ORDER BY seq LIMIT ?2",
+    [STMT_ORDERS] = "SELECT seq, sale, buyer, quantity, state, refund_due, last_seq, created_at_ms"
+                    " FROM order_rows WHERE seq > ?1 AND seq <= ?3 ORDER BY seq LIMIT ?2",
+    [STMT_BASELINE_SALES] = baseline_sales_sql,
+    [STMT_BASELINE_ORDERS] = baseline_orders_sql,
 };
 
 struct ledger {
     sqlite3 *db;
+    struct retention_gate *gate;
     sqlite3_stmt *statements[STMT_COUNT];
 };
 
@@ -56,6 +68,7 @@ struct told {
     struct books at_seen; /* the books at the seq that readers saw; seq 0: not met */
     bool broken;          /* differs; not followed any more */
     bool row;             /* has one */
+    uint64_t digest;      /* of its orders as of the baseline, less what the baseline says it is: 0 */
 };
 
 /* An order as it stood, in its row or for readers, at a seq after S. */
@@ -69,6 +82,7 @@ struct replay {
     struct ledger *ledger;
     struct reconcile_run *run;
     const struct engine *engine;
+    uint64_t baseline;  /* events up to here are gone */
     uint64_t next_seq;  /* the event that must come next */
     uint64_t claimed;   /* decided at least up to here */
     uint64_t *orders;   /* by seq: order_word(), 0 for none; as the events say */
@@ -86,10 +100,13 @@ typedef void take_row(struct replay *r, sqlite3_stmt *row);
 
 /* ---- the connection ---- */
 
-struct ledger *ledger_open(const char *data_dir, char *error, size_t error_bytes)
+struct ledger *ledger_open(const char *data_dir, struct retention_gate *gate, char *error,
+                           size_t error_bytes)
 {
     char path[1024];
     struct ledger *l = calloc(1, sizeof *l);
+    if (l != NULL)
+        l->gate = gate;
     snprintf(path, sizeof path, "%s/flashd.db", data_dir);
     bool ok = l != NULL &&
               sqlite3_open_v2(path, &l->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) ==
@@ -467,6 +484,97 @@ static void find_lost_sales(struct replay *r)
     }
 }
 
+/* ---- the baseline ---- */
+
+static void take_baseline_sale(struct replay *r, sqlite3_stmt *row)
+{
+    const struct baseline_sale base = baseline_sale_of(row);
+    const struct sale *sale = seqmap_sale(&r->engine->seqmap, base.seq);
+    if (sale == NULL || base.books.seq > r->baseline) {
+        breaks(r, sale, base.seq, "a baseline of a sale", NULL, NULL);
+        return;
+    }
+    told_of(r, sale)->books = base.books;
+    told_of(r, sale)->digest = 0 - base.digest;
+    meet(r, sale);
+}
+
+/* Its last seq is not listed: 0 until its row has told it. */
+static void take_baseline_order(struct replay *r, sqlite3_stmt *row)
+{
+    uint64_t seq = number_at(row, 0), state = number_at(row, 1);
+    if (seq > r->baseline || !baseline_lists((enum order_state)state))
+        breaks(r, sale_of_seq(r, seq), seq, "a baseline of an order", NULL, NULL);
+    else
+        r->orders[seq] = order_word(0, (uint8_t)state);
+}
+
+static void add_digest(struct replay *r, struct told *told, sqlite3_stmt *row)
+{
+    const struct baseline_order order = {.seq = number_at(row, 0),
+                                         .sale_seq = number_at(row, 1),
+                                         .quantity = (uint32_t)number_at(row, 3),
+                                         .state = state_in(r->orders[number_at(row, 0)]),
+                                         .created_at_ms = sqlite3_column_int64(row, 7),
+                                         .name = (const char *)sqlite3_column_text(row, 2),
+                                         .name_bytes = (size_t)sqlite3_column_bytes(row, 2)};
+    if (order.name != NULL)
+        told->digest += baseline_digest(r->engine->options.hash, &order);
+}
+
+/* An order as of the baseline: as listed there, else as its row and baseline.h say. */
+static void take_old_order(struct replay *r, sqlite3_stmt *row)
+{
+    uint64_t seq = number_at(row, 0), last_seq = number_at(row, 6), word = r->orders[seq];
+    enum order_state state = (enum order_state)(number_at(row, 4) & 0xf);
+    const struct sale *sale = sale_of_seq(r, seq);
+    r->row_seq = seq;
+    if (sale == NULL || told_of(r, sale)->broken)
+        return; /* compare_order() says that it has no place */
+    bool settled = last_seq <= r->baseline;
+    if (word == 0 && settled && baseline_lists(state))
+        reconcile_differs(r->run, sale, r->baseline, "an order that the baseline does not list",
+                          NULL, order_state_name(state), NULL);
+    if (word == 0)
+        word = order_word(0, (uint8_t)baseline_unlisted(state, last_seq, r->baseline));
+    if (settled)
+        word = order_word(last_seq, (uint8_t)word | (number_at(row, 5) != 0 ? REFUND_BIT : 0));
+    r->orders[seq] = word;
+    add_digest(r, told_of(r, sale), row);
+}
+
+static void compare_digests(struct replay *r)
+{
+    for (uint32_t i = 0; i < r->run->sale_count; i++)
+        if (r->sales[i].digest != 0 && !r->sales[i].broken)
+            reconcile_differs(r->run, r->run->sales[i].sale, r->baseline,
+                              "the digest of the orders whose events are gone", NULL, "another",
+                              NULL);
+}
+
+/* What is left of the events up to the baseline: where the replay begins. */
+static bool take_baseline(struct replay *r)
+{
+    uint32_t count;
+    if (!baseline_seq(r->ledger->db, &r->baseline))
+        fail_reading(r);
+    r->next_seq = r->baseline + 1;
+    r->run->seq = r->baseline;
+    if (r->failure != NULL || r->baseline == 0 || !make_room(r, r->baseline))
+        return r->failure == NULL;
+    (void)read_page(r, STMT_BASELINE_SALES, 0, take_baseline_sale);
+    (void)read_page(r, STMT_BASELINE_ORDERS, 0, take_baseline_order);
+    do {
+        count = read_page(r, STMT_ORDERS, r->row_seq, take_old_order);
+    } while (count == PAGE_ROWS && r->failure == NULL);
+    r->row_seq = 0;
+    if (r->failure == NULL)
+        compare_digests(r);
+    return r->failure == NULL;
+}
+
+/* ---- the replay, page by page ---- */
+
 static void replay_pages(struct replay *r)
 {
     uint64_t from;
@@ -533,7 +641,7 @@ static void compare_sides(struct replay *r, const struct sale *sale, const struc
                           memory != NULL ? order_state_text(memory->flags) : NULL,
                           row != NULL ? order_state_text(row->flags) : NULL,
                           order_state_text(flags));
-    else
+    else if (seq != 0) /* else it lies in the baseline, and only its row tells it */
         compare_number(r, sale, seq, "the last seq of an order",
                        memory != NULL ? &memory->seq : NULL, row != NULL ? &row->seq : NULL, seq);
     if (row != NULL && !states && ((row->flags ^ flags) & REFUND_BIT) != 0)
@@ -681,14 +789,14 @@ static bool catch_up(struct replay *r)
 
 /* ---- a run ---- */
 
-static const char *compare(void *self, struct reconcile_run *run)
+static const char *compare_held(struct ledger *ledger, struct reconcile_run *run)
 {
-    struct replay r = {.ledger = self, .run = run, .engine = run->engine, .next_seq = 1};
+    struct replay r = {.ledger = ledger, .run = run, .engine = run->engine};
     r.sales = calloc(SALES_MAX, sizeof *r.sales); /* pages come with the first use */
     if (r.sales == NULL)
         r.failure = "out of memory";
     /* Readers' memory is compared when it is not behind the tables. */
-    bool done = r.failure == NULL && replay_all(&r) && reconcile_committed(run, run->seq) &&
+    bool done = r.failure == NULL && take_baseline(&r) && replay_all(&r) && reconcile_committed(run, run->seq) &&
                 compare_orders(&r) && catch_up(&r);
     if (done && r.stray_gap != 0 && reconcile_divergent(run) == 0)
         reconcile_differs(run, NULL, r.stray_gap, "an event", NULL, NULL, "missing");
@@ -697,6 +805,17 @@ static const char *compare(void *self, struct reconcile_run *run)
     free(r.sales);
     free(r.samples);
     return done ? NULL : r.failure != NULL ? r.failure : "the server is stopping";
+}
+
+static const char *compare(void *self, struct reconcile_run *run)
+{
+    struct ledger *ledger = self;
+    while (!retention_gate_take(ledger->gate))
+        if (!reconcile_breathe(run))
+            return "the server is stopping";
+    const char *failure = compare_held(ledger, run);
+    retention_gate_give_back(ledger->gate);
+    return failure;
 }
 
 struct reconcile_store ledger_store(struct ledger *ledger)

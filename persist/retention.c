@@ -53,6 +53,7 @@ struct retention {
     sqlite3 *db;
     keyed_hash *hash;
     int64_t keep_ms;
+    struct retention_gate *gate;
     int64_t looked_mono_ms;      /* the last time */
     bool more;                   /* and it left something to do */
     uint64_t baseline;           /* events up to here are gone */
@@ -104,7 +105,8 @@ static bool load(struct retention *r)
     return rc == SQLITE_DONE;
 }
 
-struct retention *retention_new(sqlite3 *db, keyed_hash *hash, int64_t keep_ms)
+struct retention *retention_new(sqlite3 *db, keyed_hash *hash, int64_t keep_ms,
+                                struct retention_gate *gate)
 {
     struct retention *r = calloc(1, sizeof *r);
     if (r == NULL)
@@ -112,6 +114,7 @@ struct retention *retention_new(sqlite3 *db, keyed_hash *hash, int64_t keep_ms)
     r->db = db;
     r->hash = hash;
     r->keep_ms = keep_ms;
+    r->gate = gate;
     if (load(r))
         return r;
     retention_free(r);
@@ -327,6 +330,18 @@ static int step(struct retention *r, uint64_t published, int64_t cutoff_ms)
     return count > 0 && write_baseline(r, before) && run(r->statements[STMT_COMMIT]) ? count : -1;
 }
 
+/* As step(); nothing while somebody reads what it would remove. */
+static int step_unsynced(struct retention *r, uint64_t published, int64_t cutoff_ms)
+{
+    if (!retention_gate_take(r->gate)) {
+        r->more = true;
+        return 0;
+    }
+    int count = sync_commits(r, false) ? step(r, published, cutoff_ms) : -1;
+    retention_gate_give_back(r->gate);
+    return sync_commits(r, true) ? count : -1;
+}
+
 /* Without a transaction: most looks find nothing to do. */
 static bool oldest_is_due(struct retention *r, uint64_t published, int64_t cutoff_ms)
 {
@@ -367,12 +382,8 @@ int64_t retention_step(struct retention *r, uint64_t published, struct now now, 
     r->looked_mono_ms = now.mono_ms;
     r->more = false;
     int64_t cutoff_ms = now.wall_ms - r->keep_ms;
-    if (oldest_is_due(r, published, cutoff_ms)) {
-        bool unsynced = sync_commits(r, false);
-        count = unsynced ? step(r, published, cutoff_ms) : -1;
-        if (!sync_commits(r, true))
-            return -1;
-    }
+    if (oldest_is_due(r, published, cutoff_ms))
+        count = step_unsynced(r, published, cutoff_ms);
     if (count < 0)
         return -1;
     r->removed += (uint64_t)count;

@@ -26,6 +26,7 @@
 #define FLASHD_PERSIST_RETENTION_H
 
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "engine/id.h"
@@ -39,11 +40,27 @@ enum {
     RETENTION_LOOK_MS = 1000, /* when nothing was old enough */
 };
 
+/* Who reads events page by page holds the gate meanwhile, so that none is removed before its eyes. Never waited
+ * for by the writer: a step that finds it held does not happen. Any thread takes and gives it back. */
+struct retention_gate {
+    _Atomic bool taken;
+};
+/* False: somebody else has it; a step has it for a millisecond, a reader for as long as it reads. */
+static inline bool retention_gate_take(struct retention_gate *gate)
+{
+    return !atomic_exchange_explicit(&gate->taken, true, memory_order_acquire);
+}
+static inline void retention_gate_give_back(struct retention_gate *gate)
+{
+    atomic_store_explicit(&gate->taken, false, memory_order_release);
+}
+
 struct retention;
 
-/* keep_ms: how old an event may become. Borrows the connection. NULL when out of memory or when SQLite
+/* keep_ms: how old an event may become. Borrows the connection and the gate. NULL when out of memory or when SQLite
  * fails. */
-struct retention *retention_new(sqlite3 *db, keyed_hash *hash, int64_t keep_ms);
+struct retention *retention_new(sqlite3 *db, keyed_hash *hash, int64_t keep_ms,
+                                struct retention_gate *gate);
 void retention_free(struct retention *retention);
 
 /* Outside any transaction. published: no event after this one is removed. busy: a batch was just written.

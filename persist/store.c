@@ -87,6 +87,7 @@ struct store {
     int wal_pages;               /* in the WAL after the last commit */
     uint64_t published;          /* the watermark in the file */
     struct retention *retention; /* NULL: every event is kept */
+    struct retention_gate gate;
     int64_t space_checked_mono_ms;
     bool storage_full;
     uint64_t min_free_bytes;
@@ -564,11 +565,16 @@ static const char *error_text(void *self)
     return sqlite3_errmsg(((struct store *)self)->db);
 }
 
+struct retention_gate *store_retention_gate(struct store *s)
+{
+    return &s->gate;
+}
+
 bool store_retain(struct store *s, int64_t keep_ms)
 {
     s->published = store_published(s);
     if (keep_ms > 0)
-        s->retention = retention_new(s->db, s->hash, keep_ms);
+        s->retention = retention_new(s->db, s->hash, keep_ms, &s->gate);
     return keep_ms == 0 || s->retention != NULL;
 }
 

@@ -45,6 +45,8 @@ struct journal_store store_journal(struct store *store, keyed_hash *hash);
 /* From now on, published events older than keep_ms are removed whenever the writer has a moment (retention.h);
  * 0 keeps all. After store_journal(). False when out of memory or when SQLite fails. */
 bool store_retain(struct store *store, int64_t keep_ms);
+/* What holds that up while somebody reads events (retention.h). Borrowed. */
+struct retention_gate *store_retention_gate(struct store *store);
 /* A read-only connection inside one read transaction, whose file has been checked: for audits, beside a
  * running server or without one. NULL and a line in error on failure. */
 sqlite3 *store_open_snapshot(const char *data_dir, char *error, size_t error_bytes);

@@ -7,7 +7,9 @@ import time
 
 import harness
 from harness import eventually, expect, expect_problem, mint, now_ms, ms_of, patient
+from history import make_past
 from test_metrics import metrics
+from test_retention import age_events
 from test_workers import stampede
 
 PATH = "/admin/reconcile"
@@ -315,3 +317,47 @@ def test_the_schedule_calls_by_itself(t):
     assert 0 <= ms_of(told["last"]["startedAt"]) - due < 2000 * harness.slack(), (due, told)
     assert ms_of(told["nextAt"]) == due + 60000, (due, told)
     assert told["last"]["checked"] == 1 and told["last"]["divergent"] == 0, told
+
+
+def test_after_retention_it_goes_by_the_baseline_and_while_events_are_removed(t):
+    shop = t.server("--state-interval-ms", "20", "--retention-days", "9")
+    make_past(shop.data, 30000, 10, 8)
+    shop.start()
+    sale = shop.open_sale(stock=10000, holdMs=600000)
+    removed, runs = lambda: shop.rows("SELECT seq FROM baseline")[0][0], 0
+    while runs < 3 or removed() < 10000:
+        for number in range(20):
+            shop.must_buy(sale, f"customer {runs} {number}")
+        last = reconcile(shop)
+        assert last["divergent"] == 0, (removed(), last, shop.log()[-2000:])
+        runs += 1
+        assert runs < 200, removed()
+    assert "retention" in shop.log() or removed() >= 10000
+
+
+# Each: what somebody changes of orders whose events are gone, and a word of the field that is named.
+OLD_TAMPERINGS = (
+    ("UPDATE order_rows SET quantity = quantity + 1 WHERE seq = :o", "quantity"),
+    ("UPDATE order_rows SET buyer = 'mallory' WHERE seq = :o", "buyer"),
+    ("DELETE FROM order_rows WHERE seq = :o", "digest"),
+    ("UPDATE order_rows SET state = 1 WHERE seq = :o", "state"),
+    ("UPDATE baseline_sales SET sold = sold + 1 WHERE seq = :s", ""),
+)
+
+
+def test_a_change_of_what_retention_left_is_found(t):
+    shop = t.shop("--retention-days", "1")
+    sales = [sold(shop) for _ in OLD_TAMPERINGS]
+    shop.stop()
+    last_seq = age_events(shop)
+    shop.start()
+    eventually(lambda: shop.rows("SELECT seq FROM baseline")[0][0] >= last_seq, 20, what="the events removed")
+    assert reconcile(shop)["divergent"] == 0, shop.log()
+    for number, ((query, word), (sale, orders)) in enumerate(zip(OLD_TAMPERINGS, sales)):
+        paid = orders[0]
+        tamper(shop, query, {"s": seq_of(sale), "o": seq_of(paid)})
+        last = reconcile(shop)
+        lines = [line for line in shop.log().splitlines() if "reconcile-failed" in line and sale in line]
+        assert last["divergent"] == number + 1, f"{query}: {last}"
+        assert lines and any(word in line.split("field=")[1].split(" memory=")[0] for line in lines), f"{query}: {lines}"
+        assert_stopped(shop, sale)

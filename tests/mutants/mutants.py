@@ -5,8 +5,8 @@ mutants.py: commits each deliberate fault (engine/step.h) once, and sees that a 
     mutants.py [--jobs 4] [--build build] [--quick] [--tally FILE] [FAULT...]
 
 One row of MUTANTS is one fault and one test that must fail with it. `sim` is the simulation, of which any
-check may catch it; `race NAME` one of its directed races; `crash` kills the server under load; anything
-else is an end-to-end test by its name. The controls are the same tests without a fault, by the same
+check may catch it; `race NAME` one of its directed races; `disk KIND` the failing disks of tests/faults;
+`crash` kills the server under load; anything else is an end-to-end test by its name. The controls are the same tests without a fault, by the same
 programs and by the shipped one, which must not even contain the faults' names.
 Exit status 0 only when every fault was caught and every control passed.
 """
@@ -22,10 +22,17 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 SEEDS, CONTROL_SEEDS, RACE_SEEDS = "20000", "2000", "2000"
 
+CLEAN = "reconcile: a clean run says what it looked at"
+
 # fault, guarantee, what it breaks, the test that catches it
 MUTANTS = (
     ("ack-before-commit", "G2", "answers before the commit", "sim"),
     ("ack-before-commit", "G2", "answers before the commit", "crash"),
+    ("ack-before-commit", "G2", "answers before the commit", "disk power"),
+    ("commit-without-sync", "G2", "a commit does not wait for the disk", "disk power"),
+    ("forget-directory", "G2", "the names of the files are not synced", "disk power"),
+    ("trust-cache", "G2", "a start takes the kernel's cache for the disk", "disk errors"),
+    ("ignore-sync-error", "G2", "a failed commit goes on as if it had not", "disk errors"),
     ("ignore-sync-error", "G2", "a failed commit goes on as if it had not",
      "durability: a failed commit stops the process with a clear line"),
     ("release-before-claim", "G1", "gives units back before the log says so", "race cancel-promotion"),
@@ -45,6 +52,10 @@ MUTANTS = (
     ("skip-seq", "G4", "one event gets no row", "crash"),
     ("stale-table", "G4", "an order's row does not follow its events",
      "durability: the database can be read by anyone while the server writes"),
+    ("lost-update", "G1", "a cancellation gives nothing back", CLEAN),
+    ("flip-counter", "G4", "readers see one sold unit too many", "reconcile: under load there is no false alarm"),
+    ("flip-order", "G4", "readers see another state of an order", CLEAN),
+    ("flip-state", "G4", "a paid order's own state changes", CLEAN),
     ("overtake", "order", "a purchase takes units past who waits", "sim"),
     ("promote-out-of-order", "order", "who waits longest goes to the back", "sim"),
     ("promote-while-paused", "order", "a pause does not hold promotions", "sim"),
@@ -85,6 +96,10 @@ def command_of(test, build, fault, binary):
         if fault:
             return [sim, *race, "--fault", fault, "--seeds", SEEDS]
         return [sim, *race, "--seeds", RACE_SEEDS if race else CONTROL_SEEDS]
+    if test.startswith("disk "):
+        disk = [os.path.join(build, "tests", "faults"), test.split()[1]]
+        return disk + (["--fault", fault] if fault else {"power": ["--images", "300"], "errors": ["--every", "100"]}[
+            test.split()[1]])
     if test == "crash":
         crash = [os.path.join(ROOT, "tests", "crash", "crash.py"), "--binary", binary]
         return crash + (["--fault", fault] if fault else ["2"])
@@ -94,7 +109,7 @@ def command_of(test, build, fault, binary):
 
 def run(command, fault):
     environment = {key: value for key, value in os.environ.items() if key != "FLASHD_FAULT"}
-    if fault and not command[0].endswith(("sim", "crash.py")):
+    if fault and not command[0].endswith(("sim", "faults", "crash.py")):
         environment["FLASHD_FAULT"] = fault
     begin = time.monotonic()
     ran = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -105,6 +120,9 @@ def run(command, fault):
 def verdict(test, fault, build, binary):
     """(caught, after how many seeds or kills, seconds, what the test said)"""
     status, said, seconds = run(command_of(test, build, fault, binary), fault)
+    if test.startswith("disk "):
+        first = re.search(r" fail; the first: (.*)", said)
+        return status == 0 and first, "1 run", seconds, first[1] if first else said[-300:]
     if test.split()[0] in ("sim", "race"):
         seed = re.search(r"^seed \d+: (.*)", said, re.M) or re.search(r"cannot happen: (.*) \(", said)
         seeds = re.search(r" is caught \((\d+) seeds\)", said)
@@ -122,7 +140,7 @@ def controls(build):
     """(name, passed, seconds, what was said) of each test without a fault, as a generator of thunks."""
     faulty, shipped = (os.path.join(build, name) for name in ("flashd_faults", "flashd"))
     for test in dict.fromkeys(test for _, _, _, test in MUTANTS):
-        programs = (build,) if test.split()[0] in ("sim", "race") else (faulty, shipped)
+        programs = (build,) if test.split()[0] in ("sim", "race", "disk") else (faulty, shipped)
         for program in programs:
             def control(test=test, program=program):
                 status, said, seconds = run(command_of(test, build, None, program), None)

@@ -28,6 +28,7 @@ struct place {
     char dir[64];
     struct past *past;
     struct retention *retention;
+    struct retention_gate gate;
     struct now now;
 };
 
@@ -41,8 +42,8 @@ static void open_place(struct place *p, uint64_t made, double keep_days)
     assert_non_null(mkdtemp(p->dir));
     p->past = past_open(p->dir, EVENTS, 10, 5, 7);
     past_make(p->past, made);
-    p->retention =
-        retention_new(store_db(past_store(p->past)), keyed_siphash, (int64_t)(keep_days * DAY_MS));
+    p->retention = retention_new(store_db(past_store(p->past)), keyed_siphash,
+                                 (int64_t)(keep_days * DAY_MS), &p->gate);
     assert_non_null(p->retention);
 }
 
@@ -199,6 +200,23 @@ static void steps_keep_their_distance_and_a_longer_one_beside_commits(void **sta
     close_place(&p);
 }
 
+static void nothing_goes_while_somebody_reads(void **state)
+{
+    struct place p;
+    (void)state;
+    open_place(&p, EVENTS, 1);
+    (void)look(&p, EVENTS, false);
+    uint64_t before = baseline(&p);
+    assert_true(retention_gate_take(&p.gate));
+    assert_int_equal(look(&p, EVENTS, false), RETENTION_IDLE_MS); /* it asks again soon */
+    assert_int_equal(baseline(&p), before);
+    retention_gate_give_back(&p.gate);
+    (void)look(&p, EVENTS, false);
+    assert_true(baseline(&p) > before);
+    assert_true(retention_gate_take(&p.gate)); /* a step gives it back */
+    close_place(&p);
+}
+
 static void purchases_are_synced_again_after_a_step(void **state)
 {
     struct place p;
@@ -236,6 +254,7 @@ int main(void)
         cmocka_unit_test(what_was_not_handed_to_the_streams_stays),
         cmocka_unit_test(what_is_young_enough_stays),
         cmocka_unit_test(steps_keep_their_distance_and_a_longer_one_beside_commits),
+        cmocka_unit_test(nothing_goes_while_somebody_reads),
         cmocka_unit_test(purchases_are_synced_again_after_a_step),
         cmocka_unit_test(an_event_that_does_not_replay_is_kept_with_all_that_follow),
     };
