@@ -53,6 +53,14 @@ static void put_case(struct text *sql, unsigned value, const char *name)
     text_str(sql, "'");
 }
 
+static void put_case_back(struct text *sql, const char *name, unsigned value)
+{
+    text_str(sql, " WHEN '");
+    text_str(sql, name);
+    text_str(sql, "' THEN ");
+    text_number(sql, value);
+}
+
 static void put_sales_view(struct text *sql)
 {
     text_str(sql, "DROP VIEW IF EXISTS sales; CREATE VIEW sales AS SELECT"
@@ -60,8 +68,22 @@ static void put_sales_view(struct text *sql)
     for (unsigned i = 0; i < SALE_STATE_COUNT; i++)
         put_case(sql, i, sale_state_name((enum sale_state)i));
     text_str(sql, " END AS state, product_qty, sold, starts_at_ms, ends_at_ms, available, held,"
-                  " waiting, sold_out, max_per_buyer, waitlist_max, hold_ms, last_seq AS seq"
-                  " FROM sale_rows;");
+                  " waiting, sold_out, max_per_buyer, waitlist_max, hold_ms, seq AS first_seq,"
+                  " last_seq AS seq FROM sale_rows;"
+                  "CREATE TRIGGER sales_update INSTEAD OF UPDATE OF name, state, product_qty, sold,"
+                  " starts_at_ms, ends_at_ms, available, held, waiting, sold_out, max_per_buyer,"
+                  " waitlist_max, hold_ms, seq ON sales BEGIN UPDATE sale_rows SET name = NEW.name,"
+                  " state = CASE NEW.state");
+    for (unsigned i = 0; i < SALE_STATE_COUNT; i++)
+        put_case_back(sql, sale_state_name((enum sale_state)i), i);
+    text_str(sql, " END, product_qty = NEW.product_qty, sold = NEW.sold,"
+                  " starts_at_ms = NEW.starts_at_ms, ends_at_ms = NEW.ends_at_ms,"
+                  " available = NEW.available, held = NEW.held, waiting = NEW.waiting,"
+                  " sold_out = NEW.sold_out, max_per_buyer = NEW.max_per_buyer,"
+                  " waitlist_max = NEW.waitlist_max, hold_ms = NEW.hold_ms, last_seq = NEW.seq"
+                  " WHERE seq = OLD.first_seq; END;"
+                  "CREATE TRIGGER sales_delete INSTEAD OF DELETE ON sales BEGIN"
+                  " DELETE FROM sale_rows WHERE seq = OLD.first_seq; END;");
 }
 
 static void put_orders_view(struct text *sql)
@@ -73,7 +95,20 @@ static void put_orders_view(struct text *sql)
     for (unsigned i = 1; i < ORDER_STATE_COUNT; i++)
         put_case(sql, i, order_state_name((enum order_state)i));
     text_str(sql, " END AS state, o.created_at_ms, o.updated_at_ms, o.expires_at_ms, o.refund_due,"
-                  " o.last_seq AS seq FROM order_rows o JOIN sale_rows s ON s.seq = o.sale;");
+                  " o.seq AS first_seq, o.last_seq AS seq"
+                  " FROM order_rows o JOIN sale_rows s ON s.seq = o.sale;"
+                  "CREATE TRIGGER orders_update INSTEAD OF UPDATE OF sale_id, buyer, quantity,"
+                  " state, created_at_ms, updated_at_ms, expires_at_ms, refund_due, seq ON orders"
+                  " BEGIN UPDATE order_rows SET buyer = NEW.buyer, quantity = NEW.quantity,"
+                  " sale = (SELECT seq FROM sale_rows WHERE printf('%012x%012x', seq, tag)"
+                  " = NEW.sale_id), state = CASE NEW.state");
+    for (unsigned i = 1; i < ORDER_STATE_COUNT; i++)
+        put_case_back(sql, order_state_name((enum order_state)i), i);
+    text_str(sql, " END, created_at_ms = NEW.created_at_ms, updated_at_ms = NEW.updated_at_ms,"
+                  " expires_at_ms = NEW.expires_at_ms, refund_due = NEW.refund_due,"
+                  " last_seq = NEW.seq WHERE seq = OLD.first_seq; END;"
+                  "CREATE TRIGGER orders_delete INSTEAD OF DELETE ON orders BEGIN"
+                  " DELETE FROM order_rows WHERE seq = OLD.first_seq; END;");
 }
 
 static void put_events_view(struct text *sql)
@@ -88,12 +123,21 @@ static void put_events_view(struct text *sql)
                   " (SELECT p.at_ms FROM publications p WHERE p.up_to_seq >= e.seq"
                   " ORDER BY p.up_to_seq LIMIT 1) AS published_at_ms"
                   " FROM event_rows e JOIN sale_rows s ON s.seq = e.sale"
-                  " LEFT JOIN order_rows o ON o.seq = e.ord;");
+                  " LEFT JOIN order_rows o ON o.seq = e.ord;"
+                  "CREATE TRIGGER domain_events_update INSTEAD OF UPDATE OF seq, event_type,"
+                  " payload, created_at_ms ON domain_events BEGIN UPDATE event_rows SET"
+                  " seq = NEW.seq, payload = NEW.payload, created_at_ms = NEW.created_at_ms,"
+                  " kind = CASE NEW.event_type");
+    for (unsigned i = 0; i < EVENT_KIND_COUNT; i++)
+        put_case_back(sql, event_row((enum event_kind)i)->wire_name, i);
+    text_str(sql, " END WHERE seq = OLD.seq; END;"
+                  "CREATE TRIGGER domain_events_delete INSTEAD OF DELETE ON domain_events BEGIN"
+                  " DELETE FROM event_rows WHERE seq = OLD.seq; END;");
 }
 
 bool schema_create(sqlite3 *db)
 {
-    char buffer[8192];
+    char buffer[16384];
     struct text sql = text_in(buffer, sizeof buffer);
     text_str(&sql, "BEGIN IMMEDIATE;");
     text_str(&sql, tables);

@@ -12,7 +12,9 @@
  *
  *   sales, orders, domain_events
  *                 views with ids, state names and event names as text, made anew at each open from
- *                 the engine's own tables, so that a name stands in one place
+ *                 the engine's own tables, so that a name stands in one place. They can be written to
+ *                 as well, for a hand that repairs stopped data (or a test that spoils it) and knows
+ *                 those names only; flashd itself never does
  *
  * Thread: main at start. Fails: with SQLite's message.
  */

@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 
-from harness import binary, clean_environment, command_prefix, eventually, patient, run_flashd
+from harness import binary, clean_environment, command_prefix, eventually, patient, raises, run_flashd
 from history import audit, make_past, must_balance
 
 
@@ -52,8 +52,10 @@ class Data:
         shutil.copytree(self.dir, copy)
         database = sqlite3.connect(os.path.join(copy, "flashd.db"))
         for query, *values in queries:
-            changed = database.execute(query, values).rowcount
-            assert changed != 0, f"{query} changed nothing"
+            before = database.total_changes
+            database.execute(query, values)
+            changes_rows = query.split()[0] in ("INSERT", "UPDATE", "DELETE")
+            assert database.total_changes > before or not changes_rows, f"{query} changed nothing"
         database.commit()
         database.close()
         status, told = audit(copy)
@@ -383,4 +385,33 @@ def test_created_at_ms_is_only_what_retention_goes_by(t):
     database.execute("UPDATE event_rows SET created_at_ms = created_at_ms - 86400000")
     database.commit()
     database.close()
+    must_balance(data.dir)
+
+
+def test_stopped_data_can_be_changed_under_the_contracts_names_and_the_audit_finds_it(t):
+    data = Data(t)
+    paid, order_id, last = data.ask("SELECT first_seq, id, seq FROM orders WHERE state = 'paid' AND first_seq > 3000"
+                                    " AND id IN (SELECT aggregate_id FROM domain_events WHERE event_type ="
+                                    " 'order.expired') LIMIT 1")
+    sale_id, sale_last = data.ask("SELECT id, seq FROM sales ORDER BY seq DESC LIMIT 1")
+    other = data.ask("SELECT s.id FROM sales s, orders o WHERE o.id = ? AND s.id <> o.sale_id LIMIT 1", order_id)
+    for change, value, check, where in (
+            ("UPDATE orders SET state = 'cancelled' WHERE id = ?", order_id, "changed-order", last),
+            ("UPDATE orders SET buyer = 'nobody' WHERE id = ?", order_id, "changed-order", paid),
+            ("UPDATE orders SET quantity = quantity + 1 WHERE id = ?", order_id, "changed-order", paid),
+            (f"UPDATE orders SET sale_id = '{other}' WHERE id = ?", order_id, "changed-order", paid),
+            ("DELETE FROM orders WHERE id = ?", order_id, "missing-order", paid),
+            ("UPDATE sales SET sold = sold + 1 WHERE id = ?", sale_id, "changed-counter", sale_last),
+            ("UPDATE sales SET state = 'ENDED' WHERE id = ?", sale_id, "changed-sale", sale_last),
+            ("DELETE FROM domain_events WHERE seq = ?", last, "missing-event", last),
+            ("UPDATE domain_events SET seq = seq + 1000000 WHERE seq = ?", last, "missing-event", last),
+            ("UPDATE domain_events SET event_type = 'order.expired' WHERE seq = ?", last, "broken-rule", last),
+            ("UPDATE domain_events SET payload = '{}' WHERE seq = ?", last, "changed-event", last)):
+        found, told = data.spoil((change, value))
+        assert (found, told["seq"]) == (check, where), (change, told)
+    for change in ("UPDATE orders SET state = 'strange'", "UPDATE sales SET state = ''",
+                   "UPDATE domain_events SET event_type = 'x'", "UPDATE orders SET id = '0'"):
+        database = sqlite3.connect(os.path.join(data.dir, "flashd.db"))
+        raises(sqlite3.Error, database.execute, change)
+        database.close()
     must_balance(data.dir)
