@@ -1,28 +1,33 @@
 #!/usr/bin/env python3
-"""What the whole server costs: memory, flatness, recovery, latency. Prints figures, judges nothing.
+"""What the whole server costs: memory, flatness, recovery, latency, a long past. Prints figures, judges nothing.
 
   server_bench.py memory     bytes of RSS per order, at a million orders bought over HTTP
   server_bench.py recovery   SIGKILL at a million orders, start again: from exec to the ready line
   server_bench.py latency    p99 of a durable purchase at half the saturation rate, beside fdatasync
   server_bench.py flat       CPU time a purchase: 1,000 versus 1,000,000 orders, 1 versus 1,000 sales
-  server_bench.py all        the four; several in one command share one fill of a million orders
+  server_bench.py retention  the same at 300/s while a backlog of a million events is removed, and without that
+  server_bench.py audit      time and peak memory of flashd audit at a million events
+  server_bench.py all        all of these; several in one command share one fill of a million orders
 
 Options: --orders N (default 1000000), --rounds N (default 5), --dir DIR (default: a new one in /tmp; should be
 on a real disk). The server is build/flashd, or $FLASHD. Loopback only; needs wrk; latency also build/bench/openloop
 (or $OPENLOOP). CPU time is user + system time of the server from /proc. What is compared runs in turns; a ratio
 is the median of its rounds.
 """
-import argparse, os, re, shutil, signal, statistics, tempfile
+import argparse, os, re, shutil, signal, sqlite3, statistics, subprocess, tempfile, time
 
 import measure
+
+HISTORY = os.environ.get("HISTORY", str(measure.ROOT / "build/tests/history"))
+FIGURES = ("memory", "recovery", "latency", "retention", "audit", "flat")
 
 
 class Server(measure.Flashd):
     """A flashd whose folder outlives a kill."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *flags):
         self.folder = folder
-        super().__init__(folder)
+        super().__init__(folder, flags)
 
     def buy(self, sale, count):
         for n in range(count):
@@ -97,6 +102,44 @@ class Bench:
               f" p50 {statistics.median(s[0] for _, s in rows):.2f} ms",
               flush=True)
 
+    def past(self):
+        """A data directory with a million events, all of them a week old and more; made once."""
+        folder = os.path.join(self.folder, "past")
+        if not os.path.exists(folder):
+            subprocess.run([HISTORY, folder, str(self.args.orders), "10", "8"], check=True,
+                           timeout=10 * measure.STEP_S, stdout=subprocess.DEVNULL)
+        return folder
+
+    def beside_retention(self, days):
+        """Latencies of purchases in the first seconds on a copy of the past; how many events were left after."""
+        folder = os.path.join(self.folder, "copy")
+        shutil.copytree(self.past(), folder)
+        server = Server(folder, "--retention-days", days)
+        try:
+            row = server.at_rate(server.sale(), 300, 8)
+            database = sqlite3.connect(f"file:{folder}/flashd.db?mode=ro", uri=True)
+            left = database.execute("SELECT max(seq) - (SELECT seq FROM baseline) FROM event_rows").fetchone()[0]
+            database.close()
+            return row, left
+        finally:
+            server.stop()
+            shutil.rmtree(folder)
+
+    def retention(self):
+        for n in range(self.args.rounds):
+            for days, name in (("0", "nothing removed"), ("1", "a backlog removed")):
+                row, left = self.beside_retention(days)
+                print(f"retention {n + 1}: {name}: p50 {row['p50_us'] / 1e3:.2f} ms, p99 {row['p99_us'] / 1e3:.2f} ms,"
+                      f" max {row['max_us'] / 1e3:.2f} ms; {left} events left", flush=True)
+
+    def audit(self):
+        for n in range(self.args.rounds):
+            began = time.monotonic()
+            process = subprocess.Popen([measure.FLASHD, "audit", self.past()], stdout=subprocess.DEVNULL)
+            _, status, usage = os.wait4(process.pid, 0)
+            print(f"audit {n + 1}: status {status}, {time.monotonic() - began:.2f} s, CPU"
+                  f" {usage.ru_utime + usage.ru_stime:.2f} s, peak {usage.ru_maxrss / 1024:.1f} MiB", flush=True)
+
     def flat(self):
         self.compare("orders", "1,000 orders", self.few_orders, f"{self.args.orders:,} orders", self.many_orders)
         if self.filled:
@@ -142,7 +185,7 @@ class Bench:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="+", choices=["memory", "recovery", "latency", "flat", "all"])
+    parser.add_argument("what", nargs="+", choices=[*FIGURES, "all"])
     parser.add_argument("--orders", type=int, default=1000000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dir", default=None)
@@ -150,7 +193,7 @@ def main():
     folder = tempfile.mkdtemp(prefix="flashd-bench-", dir=args.dir)
     bench = Bench(args, folder)
     try:
-        for what in ["memory", "recovery", "latency", "flat"] if "all" in args.what else args.what:
+        for what in FIGURES if "all" in args.what else args.what:
             getattr(bench, what)()
     finally:
         bench.close()
