@@ -232,7 +232,7 @@ static void on_closed(void *self, struct link *link)
     struct audience *a = self;
     struct viewer *v = &a->viewers[link->index];
     sse_close(&v->sse);
-    if (atomic_load_explicit(&a->run->end, memory_order_relaxed) ||
+    if (atomic_load_explicit(&a->run->audience_end, memory_order_relaxed) ||
         atomic_load_explicit(&a->run->failed, memory_order_relaxed))
         return;
     a->run->audience.counts[COUNT_STREAMS_LOST]++;
@@ -303,7 +303,7 @@ void *audience_run(void *argument)
     struct run *run = argument;
     (void)pthread_setname_np(pthread_self(), "audience");
     if (audience_open(a, run)) {
-        while (!atomic_load_explicit(&run->end, memory_order_relaxed))
+        while (!atomic_load_explicit(&run->audience_end, memory_order_relaxed))
             attend(a);
         loop_close(&a->loop);
         for (uint32_t i = 0; i < a->loop.link_count; i++)

@@ -247,11 +247,12 @@ static bool crowd_open(struct crowd *c, struct run *run)
     for (uint32_t i = 0; i < o->watchers; i++) {
         c->watchers[i].buyer = run_buyer_of_watcher(run, i);
         struct buyer *b = crowd_buyer(c, c->watchers[i].buyer);
-        struct ledger_order *order = crowd_order(c, c->watchers[i].buyer);
-        if (b == NULL || order == NULL)
+        struct own_stream *own = chunks_make(&run->ledger.owns, i);
+        if (b == NULL || own == NULL)
             return false;
         b->watched = true;
-        order->flags |= ORDER_WATCHED;
+        own->buyer = c->watchers[i].buyer;
+        run->ledger.own_count = i + 1;
     }
     return true;
 }

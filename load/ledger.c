@@ -21,6 +21,7 @@ bool ledger_open(struct ledger *ledger, const char *tag)
     memset(ledger, 0, sizeof *ledger);
     (void)snprintf(ledger->tag, sizeof ledger->tag, "%s", tag);
     return chunks_open(&ledger->orders, sizeof(struct ledger_order)) &&
+           chunks_open(&ledger->owns, sizeof(struct own_stream)) &&
            chunks_open(&ledger->events, sizeof(struct seen_event)) &&
            chunks_open(&ledger->publics, sizeof(struct public_state)) &&
            chunks_open(&ledger->reply_times, sizeof(_Atomic uint64_t));
@@ -29,6 +30,7 @@ bool ledger_open(struct ledger *ledger, const char *tag)
 void ledger_close(struct ledger *ledger)
 {
     chunks_close(&ledger->orders);
+    chunks_close(&ledger->owns);
     chunks_close(&ledger->events);
     chunks_close(&ledger->publics);
     chunks_close(&ledger->reply_times);
@@ -64,11 +66,6 @@ uint64_t ledger_hash(struct span id)
     for (size_t i = 0; i < id.len; i++)
         hash = (hash ^ (unsigned char)id.data[i]) * 0x100000001b3 + 0x51;
     return id.len == 0 ? 0 : draw_mix(hash) | 1;
-}
-
-uint64_t ledger_digest(uint64_t digest, uint64_t seq, enum seen_kind kind)
-{
-    return draw_mix(digest ^ draw_mix(seq * SEEN_KIND_COUNT + (uint64_t)kind));
 }
 
 void ledger_note_reply(struct ledger *ledger, uint64_t seq, uint64_t at_ns)

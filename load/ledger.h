@@ -5,7 +5,7 @@
  * Refused answers leave nothing to hold the server to but their number, and what is checked as they come
  * (buyers.c); they are counted by code there.
  *
- * Threads, while the run goes on: orders are written by the buyers' thread, everything else by the audience's;
+ * Threads, while the run goes on: orders and own streams are written by the buyers' thread, everything else by the audience's;
  * reply times are written by the buyers' and read by the audience's. After both have ended, main reads all.
  */
 #ifndef FLASHLOAD_LEDGER_H
@@ -17,7 +17,12 @@
 #define NO_BUYER UINT32_MAX
 #define NO_SALE  UINT32_MAX
 
-enum { ID_BYTES_MAX = 40, TAG_BYTES_MAX = 16 };
+enum {
+    ID_BYTES_MAX = 40,
+    TAG_BYTES_MAX = 16,
+    OWN_EVENTS_MAX =
+        12, /* of two orders at most: queued, promoted, expired, refund due; and so again */
+};
 
 /*    kind        wire name */
 #define SEEN_KINDS(X)                                                                              \
@@ -53,16 +58,13 @@ enum order_flag {
     ORDER_BUY_UNKNOWN = 8, /* asked, and no answer came */
     ORDER_PAY_UNKNOWN = 16,
     ORDER_CANCEL_UNKNOWN = 32,
-    ORDER_WATCHED = 64, /* the buyer had a stream of their own from the beginning */
-    ORDER_TWICE = 128,  /* a second purchase was accepted too */
+    ORDER_TWICE = 64, /* a second purchase was accepted too */
 };
 
 /* One buyer's order, as the answers told. */
 struct ledger_order {
     uint64_t joined_seq, paid_seq, cancelled_seq; /* 0: no such answer, or one without seq */
     uint64_t sent_ns, replied_ns;                 /* of the purchase */
-    uint64_t own_digest;                          /* of the events that the own stream carried */
-    uint32_t own_count;
     uint32_t sale;
     uint8_t joined; /* enum joined */
     uint8_t flags;  /* enum order_flag */
@@ -81,6 +83,16 @@ struct seen_event {
     uint8_t kind; /* enum seen_kind */
 };
 
+/* What a buyer's own stream carried, in order of arrival. */
+struct own_stream {
+    uint32_t buyer;
+    uint32_t count; /* more than fit are counted and not kept */
+    struct own_event {
+        uint64_t seq;
+        uint8_t kind; /* enum seen_kind */
+    } events[OWN_EVENTS_MAX];
+};
+
 /* What a public frame of this seq said; the first spectator writes it, the others compare. */
 struct public_state {
     uint32_t remaining, available;
@@ -90,6 +102,8 @@ struct public_state {
 struct ledger {
     struct chunks orders; /* struct ledger_order by buyer */
     uint32_t buyer_count; /* who has come so far */
+    struct chunks owns;   /* struct own_stream by watcher */
+    uint32_t own_count;   /* watchers */
     struct chunks events; /* struct seen_event by arrival */
     uint64_t event_count;
     struct chunks publics;     /* struct public_state by seq - base_seq */
@@ -113,8 +127,6 @@ uint32_t ledger_buyer_named(const struct ledger *ledger, struct span name);
 
 /* Never 0 for an id. */
 uint64_t ledger_hash(struct span id);
-/* A digest of a sequence of events: each step depends on all before it. */
-uint64_t ledger_digest(uint64_t digest, uint64_t seq, enum seen_kind kind);
 
 /* Buyers' thread: the answer that carried this seq has come. */
 void ledger_note_reply(struct ledger *ledger, uint64_t seq, uint64_t at_ns);

@@ -32,7 +32,8 @@ enum {
     EXIT_NOTHING_RUN = 2,
     EXIT_LEFT_AT_ONCE = 130,
     READY_PATIENCE_MS = 60000,
-    SETTLE_PATIENCE_MS = 10000
+    SETTLE_PATIENCE_MS = 10000,
+    OWN_PATIENCE_MS = 3000
 };
 
 static volatile sig_atomic_t signals_seen;
@@ -194,6 +195,11 @@ static void watch_load(struct process *p)
 
 /* ---- after the load ---- */
 
+static bool own_streams_owe_nothing(const struct run *run)
+{
+    return atomic_load(&run->own_frames) >= atomic_load(&run->own_frames_owed);
+}
+
 static bool streams_owe_nothing(const struct process *p)
 {
     const struct run *run = &p->run;
@@ -202,11 +208,31 @@ static bool streams_owe_nothing(const struct process *p)
         seq = p->sales[i].seq > seq ? p->sales[i].seq : seq;
     bool heard_all = seq <= run->ledger.base_seq ||
                      atomic_load_explicit(&run->observed_seq, memory_order_acquire) >= seq;
-    return heard_all && atomic_load_explicit(&run->spectators_behind, memory_order_acquire) == 0 &&
-           atomic_load(&run->own_frames) >= atomic_load(&run->own_frames_owed);
+    return heard_all && own_streams_owe_nothing(run) &&
+           atomic_load_explicit(&run->spectators_behind, memory_order_acquire) == 0;
 }
 
-/* The sale is over; the streams bring what they owe, or time runs out and the audit says what is missing. */
+/* The streams bring what they owe, or time runs out and the audit says what is missing. */
+static void wait_for_streams(struct process *p)
+{
+    struct run *run = &p->run;
+    uint64_t end_ns = clock_ns() + SETTLE_PATIENCE_MS * NS_PER_MS;
+    for (int turn = 0; turn < 2; turn++) {
+        while (!streams_owe_nothing(p) && clock_ns() < end_ns) {
+            leave_if_asked_twice(p);
+            clock_sleep_ms(5);
+        }
+        /* Who is behind is counted anew, the last tick ends, and what should not come could come. */
+        if (turn == 0)
+            clock_sleep_ms(TICK_MS + 50);
+    }
+    uint32_t behind = atomic_load(&run->spectators_behind);
+    if (behind > 0)
+        finding(&p->summary.verdict.findings, FINDING_MISSING_EVENT,
+                "%" PRIu32 " spectators were not told the last change", behind);
+}
+
+/* The sale is over, and its books are read. */
 static void settle(struct process *p)
 {
     struct run *run = &p->run;
@@ -215,28 +241,25 @@ static void settle(struct process *p)
                 target_read_buyers(run, &p->listed, &p->listed_count, p->error);
     if (!good)
         (void)snprintf(p->summary.audit_error, sizeof p->summary.audit_error, "%s", p->error);
-    uint64_t end_ns = clock_ns() + SETTLE_PATIENCE_MS * NS_PER_MS;
-    while (good && run_has_token(run) && !streams_owe_nothing(p) && clock_ns() < end_ns) {
-        leave_if_asked_twice(p);
-        clock_sleep_ms(5);
-    }
-    clock_sleep_ms(
-        150); /* what should not come has the time to do so; spectators are counted anew */
-    while (good && run_has_token(run) && !streams_owe_nothing(p) && clock_ns() < end_ns)
-        clock_sleep_ms(5);
-    if (run_has_token(run) && atomic_load(&run->spectators_behind) > 0)
-        finding(&p->summary.verdict.findings, FINDING_MISSING_EVENT,
-                "%" PRIu32 " spectators were not told the last change", run->spectators_behind);
+    else if (run_has_token(run))
+        wait_for_streams(p);
 }
 
+/* The audience's first: a hold may expire at any moment, and after it what own streams owe is known. */
 static void end_threads(struct process *p)
 {
-    atomic_store(&p->run.stop, true);
-    atomic_store(&p->run.end, true);
-    if (p->crowd != 0)
-        (void)pthread_join(p->crowd, NULL);
+    struct run *run = &p->run;
+    atomic_store(&run->stop, true);
+    atomic_store(&run->audience_end, true);
     if (p->audience != 0)
         (void)pthread_join(p->audience, NULL);
+    uint64_t end_ns = clock_ns() + OWN_PATIENCE_MS * NS_PER_MS;
+    while (!own_streams_owe_nothing(run) && !atomic_load(&run->failed) && clock_ns() < end_ns)
+        clock_sleep_ms(2);
+    clock_sleep_ms(20);
+    atomic_store(&run->end, true);
+    if (p->crowd != 0)
+        (void)pthread_join(p->crowd, NULL);
 }
 
 static void make_books(struct process *p)

@@ -45,9 +45,10 @@ struct run {
     uint64_t start_ns; /* when the load begins; written before `started` */
 
     /* main -> threads */
-    _Atomic bool started; /* every stream and connection is there: go */
-    _Atomic bool stop;    /* no new arrivals; finish what is under way */
-    _Atomic bool end;     /* leave */
+    _Atomic bool started;      /* every stream and connection is there: go */
+    _Atomic bool stop;         /* no new arrivals; finish what is under way */
+    _Atomic bool audience_end; /* leave; the audience first, so that what it owes is known */
+    _Atomic bool end;          /* buyers', too */
 
     /* threads -> main */
     _Atomic uint32_t connections_open, watchers_open; /* buyers' */

@@ -37,6 +37,14 @@ static void time_frame(struct crowd *c, uint64_t seq, enum seen_kind kind)
                 reply_ns != 0 && reply_ns < c->loop.now_ns ? c->loop.now_ns - reply_ns : 0);
 }
 
+static void keep_event(struct crowd *c, const struct watcher *w, uint64_t seq, enum seen_kind kind)
+{
+    struct own_stream *own = chunks_get(&c->run->ledger.owns, (uint64_t)(w - c->watchers));
+    if (own->count < OWN_EVENTS_MAX)
+        own->events[own->count] = (struct own_event){seq, (uint8_t)kind};
+    own->count++;
+}
+
 struct hearing {
     struct crowd *crowd;
     struct watcher *watcher;
@@ -54,14 +62,12 @@ static void heard(void *context, const struct sse_event *event)
         atomic_fetch_add_explicit(&c->run->watchers_open, 1, memory_order_relaxed);
     }
     if (kind != SEEN_OTHER && seen_is_of_order(kind)) {
-        struct ledger_order *order = crowd_order(c, w->buyer);
         if (seq <= w->last_id)
             finding(&c->run->buyers_findings, FINDING_REPEATED_EVENT,
                     "the own stream of buyer %" PRIu32 " carried seq %" PRIu64
                     " after seq %" PRIu64,
                     w->buyer, seq, w->last_id);
-        order->own_count++;
-        order->own_digest = ledger_digest(order->own_digest, seq, kind);
+        keep_event(c, w, seq, kind);
         atomic_fetch_add_explicit(&c->run->own_frames, 1, memory_order_relaxed);
         c->run->buyers.counts[COUNT_FRAMES]++;
         time_frame(c, seq, kind);
