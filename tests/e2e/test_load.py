@@ -60,6 +60,7 @@ def test_load_small_on_a_server_of_its_own(t):
     assert os.listdir(t.folder) == [], "its temporary directory is left behind"
 
 
+@patient
 def test_load_medium_on_a_running_server(t):
     shop = t.shop()
     seen = report(t, "medium", "--url", url(shop.port), *QUICK, env={"FLASHD_TOKEN": shop.admin})
@@ -72,6 +73,7 @@ def test_load_medium_on_a_running_server(t):
     shop.balance_books()
 
 
+@patient
 def test_load_spreads_over_several_sales(t):
     seen = report(t, "--buyers", 120, "--stock", 30, "--sales", 7, *QUICK)
     assert seen["options"]["sales"] == 7 and seen["audit"]["balances"], seen["audit"]
@@ -111,6 +113,7 @@ def test_load_open_loop_counts_from_the_scheduled_time(t):
     assert buy["max"] > 900 and buy["p90"] > 400, f"the stall is hidden: {buy}"
 
 
+@patient
 def test_load_ramp_looks_for_the_knee(t):
     seen = report(t, "--ramp", "50:400:3", *QUICK)
     assert seen["knee"].keys() == {"reached", "offered", "p99", "sign"}, seen["knee"]
@@ -206,18 +209,22 @@ def test_load_finds_a_repeated_event(t):
     lying(t, "repeated event")
 
 
+@patient
 def test_load_finds_a_missing_event(t):
     lying(t, "missing event")
 
 
+@patient
 def test_load_finds_a_wrong_counter(t):
     lying(t, "wrong counter")
 
 
+@patient
 def test_load_finds_a_buyer_listed_twice(t):
     lying(t, "doubled")
 
 
+@patient
 def test_load_finds_nothing_wrong_behind_an_honest_proxy(t):
     shop = t.shop()
     honest = Liar(shop.port, "/", lambda data: data)
@@ -242,6 +249,7 @@ def test_load_says_when_the_server_dies(t):
 
 # -------------------------------------------------------------------------------------- thresholds
 
+@patient
 def test_load_thresholds_decide_the_exit_status(t):
     good = report(t, "small", *QUICK, "--assert", "count(errors)==0", "--assert", "p99(buy)<60s")
     assert [row["holds"] for row in good["thresholds"]] == [True, True], good["thresholds"]
@@ -293,6 +301,7 @@ def test_load_says_what_is_wrong_with_the_server(t):
     other.shutdown()
 
 
+@patient
 def test_load_says_what_is_wrong_with_the_token(t):
     shop = t.shop()
     refused(t, "--url", url(shop.port), saying=["token is missing", "--token", "--sale"])
@@ -372,6 +381,7 @@ def test_load_json_is_for_machines(t):
     assert sum(point["purchases"] for point in points) <= 100 and points[-1]["stockSold"] == seen["counts"]["paid"], points
 
 
+@patient
 def test_load_html_is_one_page_that_needs_no_network(t):
     path = os.path.join(t.folder, "report.html")
     curves = t.file("curves.json", json.dumps({"about": "a test", "curves": [

@@ -1,0 +1,71 @@
+/*
+ * replay.h: the first half of the audit: the events, replayed sale by sale and order by order, and the buyers'
+ * own streams beside them. Inside the audit (audit.c, replay.c) only.
+ *
+ * Thread: main. In: struct books. Out: what each buyer and sale came to, and findings on the way. Cannot fail.
+ */
+#ifndef FLASHLOAD_REPLAY_H
+#define FLASHLOAD_REPLAY_H
+
+#include "load/audit.h"
+
+enum replay_state {
+    STATE_NONE,
+    STATE_WAITING,
+    STATE_HELD,
+    STATE_PAID,
+    STATE_EXPIRED,
+    STATE_CANCELLED,
+    STATE_CLEARED,
+    STATE_COUNT
+};
+
+struct replay_order {
+    uint64_t id_hash; /* 0: there is none */
+    uint32_t quantity;
+    uint8_t state; /* enum replay_state */
+};
+
+/* One buyer, as the events told. There can be a second order: who presses twice may get one after the first
+ * has expired. Only one of them is live, so the place in the queue is the buyer's. */
+struct replay_buyer {
+    struct replay_order orders[2];
+    uint64_t joined_seq; /* of the first order */
+    uint64_t paid_seq, cancelled_seq;
+    uint32_t own_plus_1;     /* the stream of their own in the ledger; 0: none */
+    uint32_t own_next;       /* the first of its events that no event of all has met yet */
+    uint32_t before, behind; /* in the queue: buyers, NO_BUYER at its ends */
+    bool joined_waiting, expired, overtaken, listed;
+};
+
+struct replay_sale {
+    int64_t available, held, sold, waiting;
+    uint32_t head, tail; /* of the queue */
+    uint64_t last_seq;
+    uint64_t paid_answers, unknown_answers;
+    uint64_t listed_quantity;
+    bool known; /* the counters */
+    bool past;  /* events came that are newer than the sale as it was read; before them: */
+    int64_t read_available, read_held, read_sold, read_waiting;
+};
+
+struct audit {
+    const struct books *books;
+    struct verdict *verdict;
+    struct replay_buyer *buyers;
+    struct replay_sale *sales;
+    uint64_t last_seq;
+};
+
+#define FOUND(a, kind, ...) finding(&(a)->verdict->findings, FINDING_##kind, __VA_ARGS__)
+
+/* Which buyers have streams of their own. */
+void replay_find_own_streams(struct audit *audit);
+/* Every event, in order of arrival. */
+void replay_events(struct audit *audit);
+/* What own streams carried and no event met; after replay_events(). */
+void replay_check_own_streams(struct audit *audit);
+/* The counters of now stand for the sale as it was read, unless newer events came: then those before them. */
+void replay_keep_counters(struct replay_sale *sale);
+
+#endif
