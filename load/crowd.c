@@ -164,7 +164,10 @@ static void on_answer(void *self, struct link *link)
     v->busy = false;
     c->in_flight--;
     buyer_answered(c, v, link->parser.status_code);
-    c->idle[c->idle_count++] = link->index;
+    if (llhttp_should_keep_alive(&link->parser))
+        c->idle[c->idle_count++] = link->index;
+    else
+        link_close(link); /* the server is about to; a new one follows */
 }
 
 static void forget_idle(struct crowd *c, uint32_t index)

@@ -103,7 +103,8 @@ static bool take_seed(const struct attempt *attempt, void *field)
     char *end = NULL;
     errno = 0;
     unsigned long long seed = strtoull(attempt->value, &end, 10);
-    if (errno != 0 || end == attempt->value || *end != '\0' || attempt->value[0] == '-')
+    if (errno != 0 || end == attempt->value || *end != '\0' || attempt->value[0] == '-' ||
+        seed > INT64_MAX)
         return false;
     *(uint64_t *)field = seed;
     attempt->options->seed_given = true;
@@ -197,7 +198,7 @@ static const struct row rows[] = {
      "open loop with a rising rate; finds the knee"},
     {"duration", take_real, 0.1, 86400, AT(duration_s), "0.1 to 86400 seconds",
      "arrivals end after it (default: when all buyers have come; with --rate 10)"},
-    {"seed", take_seed, 0, 0, AT(seed), "0 to 18446744073709551615",
+    {"seed", take_seed, 0, 0, AT(seed), "0 to 9223372036854775807",
      "what buyers do and when they come (default: drawn, and printed)"},
     {"answer-timeout-ms", take_count, 100, 600000, AT(answer_timeout_ms), "100 to 600000",
      "an answer that takes longer is an error (default 10000)"},

@@ -118,15 +118,14 @@ static json_t *series_json(const struct summary *s)
 static json_t *options_json(const struct summary *s)
 {
     const struct options *o = &s->run->options;
-    json_t *json =
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:I}",
-                  "scenario", o->scenario->name, "loop", options_open_loop(o) ? "open" : "closed",
-                  "buyers", (json_int_t)o->buyers, "stock", (json_int_t)o->stock, "sales",
-                  (json_int_t)o->sales, "connections", (json_int_t)o->connections, "spectators",
-                  (json_int_t)o->spectators, "watchers", (json_int_t)o->watchers, "payRatio",
-                  o->pay_share, "twiceRatio", o->twice_share, "looks", (json_int_t)o->looks,
-                  "thinkMs", (json_int_t)o->think_ms, "holdMs", (json_int_t)o->hold_ms, "lookMs",
-                  (json_int_t)o->look_ms, "seed", (json_int_t)(o->seed & INT64_MAX));
+    json_t *json = json_pack(
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:I}", "scenario",
+        o->scenario->name, "loop", options_open_loop(o) ? "open" : "closed", "buyers",
+        (json_int_t)o->buyers, "stock", (json_int_t)o->stock, "sales", (json_int_t)o->sales,
+        "connections", (json_int_t)o->connections, "spectators", (json_int_t)o->spectators,
+        "watchers", (json_int_t)o->watchers, "payRatio", o->pay_share, "twiceRatio", o->twice_share,
+        "looks", (json_int_t)o->looks, "thinkMs", (json_int_t)o->think_ms, "holdMs",
+        (json_int_t)o->hold_ms, "lookMs", (json_int_t)o->look_ms, "seed", (json_int_t)o->seed);
     if (o->rate > 0)
         (void)json_object_set_new(json, "rate", json_real(o->rate));
     if (o->ramp_s > 0)

@@ -56,17 +56,20 @@ void run_fail(struct run *run, const char *format, ...)
     atomic_store_explicit(&run->stop, true, memory_order_relaxed);
 }
 
+/* Every so many buyers, at most ten: of a crowd whose last ones may never come, the first are watched. */
+static uint32_t watcher_stride(const struct options *o)
+{
+    uint32_t stride = o->watchers > 0 ? o->buyers / o->watchers : 1;
+    return stride < 1 ? 1 : stride > 10 ? 10 : stride;
+}
+
 uint32_t run_buyer_of_watcher(const struct run *run, uint32_t watcher)
 {
-    return (uint32_t)((uint64_t)watcher * run->options.buyers / run->options.watchers);
+    return watcher * watcher_stride(&run->options);
 }
 
 bool run_is_watched(const struct run *run, uint32_t buyer)
 {
-    const struct options *o = &run->options;
-    if (o->watchers == 0 || buyer >= o->buyers)
-        return false;
-    /* The only watcher whose buyer it could be: spread evenly, each is at least one buyer further. */
-    uint64_t watcher = ((uint64_t)buyer * o->watchers + o->buyers - 1) / o->buyers;
-    return watcher < o->watchers && run_buyer_of_watcher(run, (uint32_t)watcher) == buyer;
+    uint32_t stride = watcher_stride(&run->options);
+    return buyer % stride == 0 && buyer / stride < run->options.watchers;
 }

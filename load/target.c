@@ -146,7 +146,11 @@ static json_t *ask_json(const struct run *run, const char *method, const char *p
                                  "--token-file or FLASHD_TOKEN"
                                : "";
         (void)complain(error, "%s %s%s gave status %u: %s%s", method, run->site.prefix, path,
-                       reply.status, detail != NULL ? detail : "no reason was given", hint);
+                       reply.status,
+                       detail != NULL ? detail
+                       : json == NULL ? "what came with it is no JSON"
+                                      : "no reason was given",
+                       hint);
         json_decref(json);
         json = NULL;
     }

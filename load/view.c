@@ -77,6 +77,7 @@ static struct moment moment_of(const struct run *run)
     const struct options *o = &run->options;
     struct moment m = {0};
     take(&run->buyers, &m.now, &m.second_ago);
+    m.seen.available = o->stock; /* until the first event tells */
     take(&run->audience, &m.seen, &m.seen_second_ago);
     bool loaded = atomic_load_explicit(&run->loaded, memory_order_acquire);
     m.at_s = (double)((loaded ? run->loaded_ns : clock_ns()) - run->start_ns) / 1e9;
