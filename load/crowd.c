@@ -292,6 +292,7 @@ static void admit_by_schedule(struct crowd *c)
     uint64_t next_ns;
     while (more_may_come(c) && (next_ns = arrivals_next_ns(&c->arrivals)) != UINT64_MAX &&
            c->run->start_ns + next_ns <= c->loop.now_ns) {
+        measure(&c->run->buyers, LATENCY_LAG, c->loop.now_ns - c->run->start_ns - next_ns);
         come(c, c->run->start_ns + next_ns);
         arrivals_advance(&c->arrivals);
     }

@@ -177,6 +177,7 @@ static void watch_load(struct process *p)
     struct run *run = &p->run;
     p->own_cpu_ns = own_cpu_now_ns();
     p->server_cpu_ns = process_cpu_ns((pid_t)run->options.server_pid);
+    run->started_at = time(NULL);
     run->start_ns = clock_ns();
     atomic_store_explicit(&run->started, true, memory_order_release);
     while (!atomic_load_explicit(&run->loaded, memory_order_acquire)) {

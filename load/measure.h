@@ -26,7 +26,8 @@
     X(ORDER, "order", "a waiting buyer's look at their order")                                     \
     X(FRAME, "frame", "from the reply to the frame on the buyer's own stream")                     \
     X(FRAME_PUBLIC, "frame_public", "from the reply to the frame on a spectator's stream")         \
-    X(FRAME_EVENTS, "frame_events", "from the reply to the frame on the stream of all events")
+    X(FRAME_EVENTS, "frame_events", "from the reply to the frame on the stream of all events")     \
+    X(LAG, "lag", "how late flashload itself was with arrivals that were due")
 
 /*    count          name */
 #define COUNTS(X)                                                                                  \

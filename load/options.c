@@ -227,7 +227,7 @@ void options_print_help(FILE *out)
         "  p50 .. p99.99, p(NN), min, med, avg, max   a latency; VALUE with ns, us, ms or s\n"
         "  rate, count, share                         a second; in all; of all answers\n"
         "NAME: look buy accepted waiting refused paid cancelled order frame frame_public\n"
-        "  frame_events; for rate, count and share also arrivals answers errors pay_refused "
+        "  frame_events lag; for rate, count and share also arrivals answers errors pay_refused "
         "durable frames\n\n"
         "Exit status: 0 when the books balance and the thresholds hold, 99 when a threshold does "
         "not,\n"

@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 #include "load/report.h"
 
@@ -206,6 +207,15 @@ static json_t *knee_json(const struct summary *s)
                      s->knee.offered, "p99", s->knee.p99_ms, "sign", s->knee.sign);
 }
 
+static json_t *started_at_json(const struct summary *s)
+{
+    char text[32] = "";
+    struct tm at;
+    if (gmtime_r(&s->run->started_at, &at) != NULL)
+        (void)strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &at);
+    return json_string(text);
+}
+
 json_t *report_json(const struct summary *s, bool plots)
 {
     json_t *json =
@@ -214,6 +224,7 @@ json_t *report_json(const struct summary *s, bool plots)
                   s->seconds, "exitStatus", summary_exit_status(s));
     if (json == NULL)
         return NULL;
+    (void)json_object_set_new(json, "startedAt", started_at_json(s));
     (void)json_object_set_new(json, "options", options_json(s));
     (void)json_object_set_new(json, "latencyMs", latencies_json(s, plots));
     (void)json_object_set_new(json, "counts", counts_json(s));

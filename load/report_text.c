@@ -10,6 +10,8 @@
 
 #include "load/report.h"
 
+#define LAG_NOTABLE_NS UINT64_C(2000000)
+
 /* 1234567 as 1,234,567; four of them can be in use at once. */
 static const char *grouped(uint64_t number)
 {
@@ -64,6 +66,18 @@ static void put_latencies(const struct summary *s, FILE *out)
     }
     (void)fprintf(out, "frame: from the reply to the buyer's own stream; _public: a spectator's; "
                        "_events: all events\n");
+}
+
+/* Latencies count from the scheduled time, so they hold what flashload itself was late. */
+static void put_lag(const struct summary *s, FILE *out)
+{
+    uint64_t lag_ns = hdr_percentile(summary_latency(s, LATENCY_LAG), 99);
+    if (lag_ns < LAG_NOTABLE_NS)
+        return;
+    (void)fprintf(out, "flashload itself was late (p99 ");
+    put_span(out, lag_ns);
+    (void)fprintf(out,
+                  "): this machine is too busy for these latencies to be the server's alone\n");
 }
 
 static void put_rates(const struct summary *s, FILE *out)
@@ -160,6 +174,7 @@ void report_text(const struct summary *s, FILE *out)
     (void)fprintf(out, "\n%s%.2f s, %s buyers\n", s->interrupted ? "interrupted after " : "",
                   s->seconds, grouped(s->counts[COUNT_ARRIVALS]));
     put_latencies(s, out);
+    put_lag(s, out);
     put_rates(s, out);
     put_refusals(s, out);
     put_cpu(s, out);

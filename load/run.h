@@ -43,6 +43,7 @@ struct run {
     struct sale_index index;
     bool sales_are_ours, server_is_ours;
     uint64_t start_ns; /* when the load begins; written before `started` */
+    time_t started_at; /* the same, on the wall */
 
     /* main -> threads */
     _Atomic bool started;      /* every stream and connection is there: go */

@@ -63,7 +63,9 @@ def test_load_small_on_a_server_of_its_own(t):
 @patient
 def test_load_medium_on_a_running_server(t):
     shop = t.shop()
-    seen = report(t, "medium", "--url", url(shop.port), *QUICK, env={"FLASHD_TOKEN": shop.admin})
+    seen = report(t, "medium", "--url", url(shop.port), *QUICK, "--server-pid", shop.process.pid,
+                  env={"FLASHD_TOKEN": shop.admin})
+    assert seen["cpu"]["serverSeconds"] > 0 and seen["cpu"]["serverUsPerAnswer"] > 0, seen["cpu"]
     counts = seen["counts"]
     assert seen["audit"]["balances"] and seen["audit"]["eventsHeld"], seen["audit"]
     assert counts["arrivals"] == 1000 and counts["errors"] == 0 and counts["unserved"] == 0, counts
@@ -351,7 +353,7 @@ def test_load_draws_in_place_on_a_terminal(t):
 LATENCY = {"count": int, "min": float, "mean": float, "max": float, "p50": float, "p75": float, "p90": float,
            "p95": float, "p99": float, "p99.9": float, "p99.99": float, "about": str}
 SHAPE = {
-    "format": int, "flashload": str, "server": str, "interrupted": bool, "seconds": float, "exitStatus": int,
+    "format": int, "flashload": str, "server": str, "startedAt": str, "interrupted": bool, "seconds": float, "exitStatus": int,
     "options": dict, "latencyMs": {name: LATENCY for name in (
         "look", "buy", "accepted", "waiting", "refused", "paid", "cancelled", "order", "frame", "frame_public",
         "frame_events")},
