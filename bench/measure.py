@@ -53,6 +53,7 @@ class Server:
 
     def __init__(self):
         self.processes = []
+        self.store = self  # whose memory the orders are in
         atexit.register(self.stop)
 
     def spawn(self, command, **options):

@@ -27,7 +27,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "streams")]
 import audience, measure, report  # noqa: E402
 
 STREAMS, MEMORY_STREAMS = 1000, 4000
-ORDERS_TO_TELL = 100000  # below that, the memory of an order is lost in what else moves
+ORDERS_TO_TELL = 20000  # below that, the memory of an order is lost in what else moves
 
 
 # --------------------------------------------------------------------------------------------- peers
@@ -112,12 +112,11 @@ class NodeShop(measure.Server):
 
     def __init__(self, folder, program, processes=1):
         super().__init__()
-        self.name = f"{'Fastify' if program == 'fastify' else 'NestJS'} + Redis" + (
-            f", {processes} processes" if processes > 1 else "")
+        self.name = f"{'Fastify' if program == 'fastify' else 'NestJS'}{f' ×{processes}' * (processes > 1)} + Redis"
         self.redis = Redis(folder, f"{program}-{processes}")
         self.spawn_until_ready(["node", str(HERE / f"{program}.js"), self.redis.socket, str(processes)],
                                f"{folder}/{program}-{processes}.log", env=dict(os.environ, NODE_ENV="production"))
-        self.sale, self.orders = self.redis.sale, self.redis.orders
+        self.sale, self.orders, self.store = self.redis.sale, self.redis.orders, self.redis
 
     def pids(self):
         return super().pids() + self.redis.pids()
@@ -200,11 +199,9 @@ def one_turn(shop, sale, seconds):
             "p99_us": half["p99_us"]}
 
 
-def order_bytes(orders_then, bytes_then, orders, memory_bytes):
+def order_bytes(orders, grown_bytes):
     """Memory of an order, or None where orders are not kept or too few were made."""
-    if orders_then is None or orders - orders_then < ORDERS_TO_TELL:
-        return None
-    return (memory_bytes - bytes_then) / (orders - orders_then)
+    return grown_bytes / orders if orders is not None and orders >= ORDERS_TO_TELL else None
 
 
 def rotated(things, n):
@@ -218,21 +215,21 @@ def purchases(args, folder):
         for start in shops(folder):
             shop = start()
             stack.callback(shop.stop)
-            row = {"name": shop.name, "durable": shop.durable, "rounds": [], "empty_bytes": shop.memory_bytes()}
+            row = {"name": shop.name, "durable": shop.durable, "rounds": [], "empty_bytes": shop.memory_bytes(),
+                   "order_bytes": shop.store.memory_bytes()}  # of none, so far
             if not isinstance(shop, (Redis, Yardstick)):
                 wrong = check_job(shop)
                 if wrong:
                     sys.exit(f"{shop.name} does another job:\n  " + "\n  ".join(wrong))
             turns.append((shop, shop.sale(), row))
-        for shop, sale, row in turns:  # warm-up, and where the memory of an order is counted from
+        for shop, sale, _ in turns:  # warm-up
             one_turn(shop, sale, args.seconds)
-            row["from"] = shop.orders(sale), shop.memory_bytes()
         for n in range(args.rounds):
             for shop, sale, row in rotated(turns, n):
                 row["rounds"].append(one_turn(shop, sale, args.seconds))
                 print(f"round {n + 1}: {report.one_line(row)}", flush=True)
         for shop, sale, row in turns:
-            row["order_bytes"] = order_bytes(*row.pop("from"), shop.orders(sale), shop.memory_bytes())
+            row["order_bytes"] = order_bytes(shop.orders(sale), shop.store.memory_bytes() - row["order_bytes"])
     return [row for _, _, row in turns]
 
 
