@@ -4,13 +4,14 @@ test_races.py: two requests, or a request and the clock, at the same moment: a t
 Each volley lays its requests ready on several connections and lets them go at once, to a server with two net
 threads and two workers. Afterwards every answer has to be what the log says, no unit may have two owners or
 none, and both ways in which the race can end must have been seen: a race that always ends alike is none.
-The short forms (a tenth) run under the sanitisers.
+The short forms (a tenth, with less to prove) run under the sanitisers.
 """
 import json
 import random
+import statistics
 import time
 
-from harness import ms_of, patient, run_flashd, slack
+from harness import alone, ms_of, patient, run_flashd, slack
 
 SEED = random.randrange(1 << 32)
 
@@ -20,7 +21,7 @@ class Volley:
 
     def __init__(self, shop, connections):
         self.wires = [shop.wire(timeout_s=20) for _ in range(connections)]
-        self.ready = [[] for _ in self.wires]
+        self.ready, self.sent = [[] for _ in self.wires], [0 for _ in self.wires]
         self.admin = f"Authorization: Bearer {shop.admin}\r\n"
 
     def lay(self, connection, path, body=None, admin=False):
@@ -29,20 +30,33 @@ class Volley:
         self.ready[connection].append(f"POST /api/v1{path} HTTP/1.1\r\nHost: x\r\n{kind}{self.admin if admin else ''}"
                                       f"Content-Length: {len(text.encode())}\r\n\r\n{text}")
 
-    def fire(self, at_s=None, order=None):
-        """Sends everything, at a moment by time.time() if one is given; [[(status, json)]] by connection."""
+    def send(self, at_s=None, order=None, gap_s=0.0):
+        """Sends everything, at a moment by time.time() if one is given, and the first connection's so much earlier
+        than the others'. Returns the moment."""
         blobs = ["".join(requests).encode() for requests in self.ready]
         if at_s is not None:
             time.sleep(max(0, at_s - time.time() - 0.002))
             while time.time() < at_s:
                 pass
+        sent_s = time.time()
         for n in order or range(len(blobs)):
             self.wires[n].socket.sendall(blobs[n])
-        answers = []
-        for wire, requests in zip(self.wires, self.ready):
-            answers.append([(reply.status, reply.json) for reply in (wire.read_reply() for _ in requests)])
-            requests.clear()
+            self.sent[n] += len(self.ready[n])
+            self.ready[n].clear()
+            time.sleep(gap_s)
+            gap_s = 0
+        return sent_s
+
+    def collect(self):
+        """[[(status, json)]] by connection."""
+        answers = [[(reply.status, reply.json) for reply in (wire.read_reply() for _ in range(count))]
+                   for wire, count in zip(self.wires, self.sent)]
+        self.sent = [0 for _ in self.wires]
         return answers
+
+    def fire(self, **how):
+        self.send(**how)
+        return self.collect()
 
     def close(self):
         for wire in self.wires:
@@ -68,6 +82,13 @@ def open_sales(shop, volley, count, **fields):
 def expect_created(answer):
     assert answer[0] == 201, answer
     return answer[1]
+
+
+def head_start(dice, first, others):
+    """How to fire: at once in any order, or one connection's requests some milliseconds before the others'."""
+    if dice.random() < 0.5:
+        return {"order": dice.sample([first, *others], 1 + len(others))}
+    return {"order": [first, *others], "gap_s": dice.uniform(0, 0.006)}
 
 
 def balanced(shop, sale):
@@ -113,14 +134,14 @@ def late_and_rightly(shop, kinds, order):
     return kinds == ["order.reserved", "order.expired", "order.paid"] and paid["waiting"] == 0
 
 
-def pay_against_expiry(t, wanted):
+def pay_against_expiry(t, wanted, close_wanted):
     """One who waits stands behind each hold: an expired unit goes to them at once, so nobody may pay it late."""
     shop, dice = open_shop(t), random.Random(SEED)
     volley, width, lead_ms, close, won = Volley(shop, 2), 40, 0.5, 0, {"paid": 0, "expired": 0}
-    limit = time.monotonic() + 40 * slack()
-    while close < wanted or min(won.values()) < wanted // 20:
-        assert time.monotonic() < limit, f"{close} of {wanted} within a millisecond, {won}, seed {SEED}"
-        sale = open_sales(shop, volley, 1, productQty=width, holdMs=60)[0]
+    hold_ms, limit = 60, time.monotonic() + 60 * slack()
+    while sum(won.values()) < wanted or close < close_wanted or min(won.values()) < close_wanted // 20:
+        assert time.monotonic() < limit, f"{close} of {close_wanted} within a millisecond, {won}, seed {SEED}"
+        sale = open_sales(shop, volley, 1, productQty=width, holdMs=hold_ms)[0]
         for n in range(width):
             volley.lay(n % 2, "/buy", {"buyerName": f"holds {n}", "saleId": sale})
         held = [expect_created(answer) for answers in volley.fire() for answer in answers]
@@ -129,15 +150,21 @@ def pay_against_expiry(t, wanted):
         due_ms = sorted(ms_of(order["expiresAt"]) for order in held)
         waits = [expect_created(answer) for answers in volley.fire() for answer in answers]
         if time.time() * 1000 > due_ms[0] - 5 or any(order["state"] != "waiting" for order in waits):
-            continue  # too slow to be a race
-        for n, order in enumerate(held):
-            volley.lay(n % 2, "/paid", {"transactionId": order["transactionId"]})
-        answers = volley.fire((due_ms[width // 2] - lead_ms + dice.uniform(-0.4, 0.4)) / 1000)
-        asked = [order["transactionId"] for order in held[0::2] + held[1::2]]
+            hold_ms = min(hold_ms * 2, 1000)  # too slow to be a race
+            continue
+        asked = [[], []]
+        for due in sorted(set(due_ms)):
+            now_due = [order for order in held if ms_of(order["expiresAt"]) == due]
+            for n, order in enumerate(now_due):
+                volley.lay(n % 2, "/paid", {"transactionId": order["transactionId"]})
+                asked[n % 2].append(order["transactionId"])
+            sent_s = volley.send((due - lead_ms + dice.uniform(-0.3, 0.3)) / 1000)
+            close += len(now_due) if abs(sent_s * 1000 - due) <= 1 else 0
+        asked, answers = asked[0] + asked[1], volley.collect()
         paid = {order for order, (status, _) in zip(asked, answers[0] + answers[1]) if status == 200}
         for order, (status, body) in zip(asked, answers[0] + answers[1]):
             assert status == 200 or body["code"] == "hold-expired", body
-        log = events_by_order(shop)
+        log, late_ms = events_by_order(shop), []
         for order in held:
             kinds = [event[0] for event in log[order["transactionId"]]]
             if order["transactionId"] in paid:
@@ -145,10 +172,12 @@ def pay_against_expiry(t, wanted):
                 assert in_time or late_and_rightly(shop, kinds, order["transactionId"]), (kinds, SEED)
             else:
                 assert kinds == ["order.reserved", "order.expired", "order.refund_due"], (kinds, SEED)
-            close += abs(log[order["transactionId"]][-1][2] - ms_of(order["expiresAt"])) <= 1
+            late_ms.append(log[order["transactionId"]][-1][2] - ms_of(order["expiresAt"]))
+        hold_ms = max(60, hold_ms * 3 // 4)
         won["paid"] += len(paid)
         won["expired"] += width - len(paid)
-        lead_ms += 0.2 if len(paid) < width // 4 else -0.2 if len(paid) > width * 3 // 4 else 0
+        # When it was decided shows how early to send; more than a millisecond early is no race.
+        lead_ms = max(-0.5, min(0.7, lead_ms + 0.3 * statistics.median(late_ms)))
         now = balanced(shop, sale)
         assert now["sold"] == len(paid), (now, len(paid), SEED)
     books = audited(shop)
@@ -172,7 +201,7 @@ def cancel_against_promotion(t, wanted):
         for holds, first in zip(groups[0], groups[1]):
             volley.lay(0, "/cancel", {"transactionId": holds})
             volley.lay(1, "/cancel", {"transactionId": first})
-        for answers in volley.fire(order=dice.choice(((0, 1), (1, 0)))):
+        for answers in volley.fire(**head_start(dice, 0, [1])):
             for status, body in answers:
                 assert status == 200, body
         now = shop.until(sale, waiting=0, held=width, within_s=10)
@@ -189,7 +218,7 @@ def cancel_against_promotion(t, wanted):
             volley.lay(0, "/cancel", {"transactionId": order})
         volley.fire()
         assert balanced(shop, sale)["available"] == width
-    assert 0 < served < wanted, f"{served} of {wanted} were promoted before they cancelled"
+    assert wanted < 1000 or 0 < served < wanted, f"{served} of {wanted} were promoted before they cancelled"
     audited(shop)
     volley.close()
 
@@ -206,7 +235,7 @@ def buy_against(t, wanted, verb):
             volley.lay(0, "/buy", {"buyerName": "ann", "saleId": sale})
             volley.lay(1, f"/sales/{sale}/{verb}", admin=True)
             volley.lay(2, "/buy", {"buyerName": "bob", "saleId": sale})
-        ann, admin, bob = volley.fire(order=dice.sample(range(3), 3))
+        ann, admin, bob = volley.fire(**head_start(dice, 1, [0, 2]))
         closed = {"end": "ENDED", "pause": "PAUSED"}[verb]
         for status, body in admin:
             assert status == 200 and body["state"] == closed, body
@@ -226,7 +255,7 @@ def buy_against(t, wanted, verb):
         assert log[order["transactionId"]][0][:2] == (kind, order["seq"]), (order, log[order["transactionId"]])
         if verb == "end" and order["state"] == "waiting":
             assert log[order["transactionId"]][-1][0] == "order.cleared", (order, log[order["transactionId"]])
-    assert bought > wanted // 50 and refused > wanted // 50, (bought, refused)
+    assert wanted < 1000 or min(bought, refused) > wanted // 50, (bought, refused)
     nothing_is_sold_while_closed(shop)
     audited(shop)
     volley.close()
@@ -261,7 +290,7 @@ def promotion_against_pause(t, wanted):
         for sale, ann in zip(sales, answers[0::2]):
             volley.lay(0, "/cancel", {"transactionId": ann["transactionId"]})
             volley.lay(1, f"/sales/{sale}/pause", admin=True)
-        cancelled, paused = volley.fire(order=dice.choice(((0, 1), (1, 0))))
+        cancelled, paused = volley.fire(**head_start(dice, 0, [1]))
         assert all(status == 200 for status, _ in cancelled + paused), (cancelled, paused)
         for sale in sales:
             assert balanced(shop, sale)["state"] == "PAUSED"
@@ -337,13 +366,13 @@ def equal_requests(t, wanted):
 
 # -------------------------------------------------------------------------------------------- the tests
 
-@patient
+@alone
 def test_1000_payments_within_a_millisecond_of_the_deadline_have_one_winner_each(t):
-    pay_against_expiry(t, 1000)
+    pay_against_expiry(t, 1000, close_wanted=1000)
 
 
 def test_100_payments_near_the_deadline_have_one_winner_each(t):
-    pay_against_expiry(t, 100)
+    pay_against_expiry(t, 100, close_wanted=0)
 
 
 @patient
