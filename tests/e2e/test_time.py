@@ -9,11 +9,13 @@ import os
 import time
 
 from harness import (SECRET, eventually, expect_problem, mint, ms_of, now_ms, patient, slack)
-from test_streams import Load, all_events, committed, head, heard, same
+from sse import Stream
+from test_streams import EVENTS, Load, committed, head, heard, same
 
 HOUR_S = 3600
 HOLD_MS = 2000
 DAY_MS = 24 * 3600 * 1000
+EARLY_MS = 400  # a thread reads the clock before it takes a round's requests; on a busy machine, long before
 LATE_MS = 700  # how much later than due a thing may be seen, on a busy machine
 
 
@@ -78,7 +80,7 @@ def holds_keep_their_length(t, jump_s):
     time.sleep(0.4)
     wall.jump(jump_s)
     until_jumped(shop, wall)
-    within(ended_after_ms(shop, ann, asked), HOLD_MS, HOLD_MS + LATE_MS)
+    within(ended_after_ms(shop, ann, asked), HOLD_MS - EARLY_MS, HOLD_MS + LATE_MS)
     promoted = time.monotonic()
     assert shop.order(ann)["state"] == "expired"
     shop.until_order(bob, "payment")
@@ -87,7 +89,7 @@ def holds_keep_their_length(t, jump_s):
     time.sleep(0.4)
     wall.jump(0)
     until_jumped(shop, wall)
-    within(ended_after_ms(shop, bob, promoted), HOLD_MS - 100, HOLD_MS + LATE_MS)
+    within(ended_after_ms(shop, bob, promoted), HOLD_MS - EARLY_MS, HOLD_MS + LATE_MS)
     cid = shop.must_hold(sale, "cid")
     wall.jump(jump_s)
     until_jumped(shop, wall)
@@ -165,7 +167,7 @@ def test_jumps_under_load_lose_and_repeat_no_event_and_cut_off_nobody(t):
     shop, wall = open_shop(t, "--workers", "2", "--net-threads", "2")
     busy = shop.open_sale(stock=1000000, holdMs=300, lasts_ms=DAY_MS)
     starting = [shop.new_sale(starts_in_ms=1800000 + n * 1000)["id"] for n in range(20)]
-    stream = all_events(shop, last=0)
+    stream = Stream(shop.port, EVENTS, token=shop.admin, last=0)
     idle = shop.wire()
     with Load(shop, busy, depth=8, pause_s=0.01):
         for n in range(24):
@@ -190,17 +192,15 @@ def test_jumps_under_load_lose_and_repeat_no_event_and_cut_off_nobody(t):
 def test_a_token_expires_by_the_wall_clock(t):
     shop, wall = open_shop(t)
     token = mint(SECRET, sub="auditor", role="consumer", exp=now_ms() // 1000 + HOUR_S // 2)
-    from sse import Stream
-    path = "/api/v1/events/stream"
-    with Stream(shop.port, path, token=token) as stream:
+    with Stream(shop.port, EVENTS, token=token) as stream:
         assert stream.is_stream
         wall.jump(HOUR_S)
         assert stream.ends(within_s=3), "a stream outlived its token"
-    with Stream(shop.port, path, token=token) as stream:
+    with Stream(shop.port, EVENTS, token=token) as stream:
         assert stream.reply.status == 401, stream.reply
     wall.jump(0)
     until_jumped(shop, wall)
-    with Stream(shop.port, path, token=token) as stream:
+    with Stream(shop.port, EVENTS, token=token) as stream:
         assert stream.is_stream
 
 
@@ -219,7 +219,7 @@ def hold_over_a_restart(t, jump_s):
     order = shop.order(ann)
     if order["state"] == "payment":  # what it is told now is what is left, by the new wall
         left_ms = ms_of(order["expiresAt"]) - now_ms() - jump_s * 1000
-        assert -50 <= left_ms <= HOLD_MS + 50, left_ms
+        assert -LATE_MS <= left_ms <= HOLD_MS + 50, left_ms
     since_restart = ended_after_ms(shop, ann, ready)
     since_purchase = (time.monotonic() - bought) * 1000
     shop.until_order(bob, "payment")
@@ -231,7 +231,7 @@ def hold_over_a_restart(t, jump_s):
 @patient
 def test_a_holds_remaining_time_survives_a_kill(t):
     since_purchase, _ = hold_over_a_restart(t, 0)
-    within(since_purchase, HOLD_MS - 5, HOLD_MS + LATE_MS)
+    within(since_purchase, HOLD_MS - EARLY_MS, HOLD_MS + LATE_MS)
 
 
 @patient
@@ -243,7 +243,7 @@ def test_a_hold_is_over_when_the_wall_clock_jumped_past_it_while_the_server_was_
 @patient
 def test_a_hold_is_never_longer_than_it_was_when_the_wall_clock_jumped_back_while_the_server_was_down(t):
     _, since_restart = hold_over_a_restart(t, -HOUR_S)
-    within(since_restart, HOLD_MS - 300 * slack(), HOLD_MS + LATE_MS)
+    within(since_restart, HOLD_MS - EARLY_MS, HOLD_MS + LATE_MS)
 
 
 @patient
