@@ -3,9 +3,8 @@
  *
  * Happy path: begin, a row or two per event, one row per touched sale, commit (one fdatasync of the
  * WAL). Checkpoints run in the writer's idle moments once the WAL has CHECKPOINT_IDLE_PAGES, and at
- * CHECKPOINT_FULL_PAGES whether idle or not, so that the WAL stays bounded. A start begins with
- * one that empties the WAL. Old events are removed in small transactions of their own, between those
- * (retention.h).
+ * CHECKPOINT_FULL_PAGES whether idle or not, so that the WAL stays bounded. Old events are removed in small
+ * transactions of their own, between those (retention.h).
  *
  * Failure modes: SQLITE_FULL, SQLITE_IOERR at any step: the step returns false, the process stops.
  * Nothing is retried: after a failed fdatasync the outcome is unknown.
@@ -140,6 +139,23 @@ static bool lock_dir(struct store *s, char *error, size_t bytes)
     return true;
 }
 
+/* After a sync that failed, the kernel shows pages that the disk does not have and that it will not write. A new
+ * commit behind such a place in the log is lost with it when the power fails; a checkpoint of it tears the
+ * database. So what the last life has left of the log is synced, and then read from the disk alone. */
+static bool reread_log(const struct store *s, char *error, size_t bytes)
+{
+    char path[PATH_BYTES_MAX + 16];
+    snprintf(path, sizeof path, "%s/flashd.db-wal", s->data_dir);
+    int fd = FAULT(FAULT_TRUST_CACHE) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return true; /* none there; one that may not be read is SQLite's to complain about */
+    bool synced = fsync(fd) == 0;
+    int why = errno;
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    (void)close(fd);
+    return synced || complain(error, bytes, "cannot sync", path, strerror(why));
+}
+
 static bool fail_db(sqlite3 *db, const char *check, char *error, size_t bytes)
 {
     char what[64];
@@ -192,21 +208,6 @@ static int on_wal(void *arg, sqlite3 *db, const char *name, int pages)
     return SQLITE_OK;
 }
 
-/* What the kernel shows of the last life's log may not be on the disk: a sync may have failed, or never
- * have been asked for. So all of it is written anew, into the database, and synced, before anybody is told
- * of it; and what is written from now on does not stand behind it in the log, where a lost page would
- * take it along. */
-static bool settle_log(struct store *s)
-{
-    int rc = FAULT(FAULT_TRUST_CACHE)
-                 ? SQLITE_OK
-                 : sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-    if (rc == SQLITE_BUSY)
-        diag(DIAG_WARN,
-             "somebody reads the database and keeps its write-ahead log from being settled");
-    return rc == SQLITE_OK || rc == SQLITE_BUSY;
-}
-
 static bool open_db(struct store *s, char *error, size_t bytes)
 {
     char path[PATH_BYTES_MAX + 16];
@@ -227,8 +228,6 @@ static bool open_db(struct store *s, char *error, size_t bytes)
         (void)sqlite3_exec(s->db, "PRAGMA synchronous=NORMAL", NULL, NULL, NULL);
     if (!check_version(s->db, error, bytes) || !check_file(s->db, error, bytes))
         return false;
-    if (!settle_log(s))
-        return fail_db(s->db, "settling the log", error, bytes);
     if (!schema_create(s->db))
         return fail_db(s->db, "schema", error, bytes);
     sqlite3_wal_hook(s->db, on_wal, s); /* also turns SQLite's own checkpoints off */
@@ -298,9 +297,9 @@ struct store *store_open(const char *data_dir, uint64_t min_free_bytes, char *er
     s->lock_fd = -1;
     s->min_free_bytes = min_free_bytes;
     snprintf(s->data_dir, sizeof s->data_dir, "%s", data_dir);
-    if (!lock_dir(s, error, error_bytes) || !open_db(s, error, error_bytes) ||
-        !load_key(s, error, error_bytes) || !prepare(s, error, error_bytes) ||
-        !sync_files(s, error, error_bytes)) {
+    if (!lock_dir(s, error, error_bytes) || !reread_log(s, error, error_bytes) ||
+        !open_db(s, error, error_bytes) || !load_key(s, error, error_bytes) ||
+        !prepare(s, error, error_bytes) || !sync_files(s, error, error_bytes)) {
         store_close(s);
         return NULL;
     }

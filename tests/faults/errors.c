@@ -10,11 +10,16 @@
  *      where trust in the kernel's cache shows: after a sync that failed, what it shows may not be on the
  *      disk, nor ever come there.
  *
- * io and torn strike once, full from there on to the life's end.
+ * io, torn and kill strike once, full from there on to the life's end.
+ *
+ * A storm is several lives after one another on one disk, each with a chance of faults by seed, also while it
+ * starts on what the last one left; the power fails after each, and at the end one start without faults must
+ * find all that any of them has answered.
  *
  * Thread: one a process; the calls are shared out.
  */
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,15 +33,27 @@ enum {
     STATUS_NO_START = 1,
     STATUS_WRONG = 2,
     STATUS_STOPPED = 70,
-    WAYS = VFS_TORN - VFS_IO + 1,
+    STATUS_KILLED = 256 + SIGKILL,
+    WAYS = 4,
+    STORM_LIVES = 5,
     ORDERS_AFTER = 12,
-    CALLS_OF_A_START = 60, /* about: each is a moment of its own, so all are tried */
+    CALLS_OF_A_START = 60, /* about: each is a moment of its own */
     OPS_BEFORE = 16,
     IMAGES_BEFORE = 3,
     IMAGES_LATER = 20,
     IMAGES_AFTER = 4,
 };
-enum { COUNT_RUNS, COUNT_NO_START, COUNT_STOPPED, COUNT_WENT_ON, COUNT_IMAGES };
+enum {
+    COUNT_RUNS,
+    COUNT_NO_START,
+    COUNT_STOPPED,
+    COUNT_WENT_ON,
+    COUNT_KILLED,
+    COUNT_IMAGES,
+    COUNT_STORMS
+};
+
+static const uint8_t ways[WAYS] = {VFS_IO, VFS_FULL, VFS_TORN, VFS_KILL};
 
 struct trial {
     const struct options *options;
@@ -45,6 +62,7 @@ struct trial {
     char dir[FOLDER_BYTES + 16], image_dir[FOLDER_BYTES + 16];
     struct image image;
     struct random dice;
+    uint32_t number; /* of the life */
     char wrong[2 * TAPE_LINE_BYTES];
 };
 
@@ -72,25 +90,22 @@ static void first_life(void *arg)
     leave(t, STATUS_DONE);
 }
 
-/* Ends without closing anything: the power fails. */
-static void second_life(void *arg)
+/* On what an earlier one left. Ends without closing anything: the power fails. */
+static void later_life(void *arg)
 {
     struct trial *t = arg;
-    const struct vfs_plan sound = {.fault = VFS_NONE};
     struct check check = {.tape = t->tape, .ops = t->tape->op_count};
-    MUST(vfs_install(&sound, t->tape), "a VFS");
-    /* What readers saw in the first life stands on the tape until this life's start has been checked. */
-    bool opened = life_open(&life, t->dir, NULL, t->options->seed + 1, 1);
-    if (!opened || !check_life(&check, &life)) {
-        snprintf(t->tape->line, sizeof t->tape->line, "%.500s", opened ? check.wrong : life.error);
-        _exit(STATUS_WRONG);
+    MUST(vfs_install(&t->plan, t->tape), "a VFS");
+    /* What readers saw before stands on the tape until this life's start has been checked. */
+    if (!life_open(&life, t->dir, NULL, t->options->seed + t->number, t->number))
+        leave(t, STATUS_NO_START);
+    if (!check_life(&check, &life)) {
+        snprintf(life.error, sizeof life.error, "%.500s", check.wrong);
+        leave(t, STATUS_WRONG);
     }
     life_begin_tape(&life, t->tape);
     t->tape->ready_op = t->tape->op_count;
-    if (!life_play(&life, ORDERS_AFTER))
-        leave(t, STATUS_STOPPED);
-    t->tape->cut = false;
-    leave(t, STATUS_DONE);
+    leave(t, life_play(&life, ORDERS_AFTER) ? STATUS_DONE : STATUS_STOPPED);
 }
 
 /* ---- power losses ---- */
@@ -99,7 +114,7 @@ static bool check_images(struct trial *t, uint32_t from, uint32_t count, struct 
 {
     struct disk disk;
     bool good = true;
-    disk_begin(&disk, t->tape, t->options->seed ^ t->plan.at);
+    disk_begin(&disk, t->tape);
     for (uint32_t i = 0; i < count && good; i++) {
         /* Spread from there to the end. */
         uint32_t ops = from + (t->tape->op_count - from) * (i + 1) / count;
@@ -128,37 +143,77 @@ static bool is_wrong(struct trial *t, const char *what, int status)
     return false;
 }
 
-static bool first_ended_rightly(struct trial *t, int status, struct findings *findings)
+/* Whether a life that met a fault stopped with a line, died of it, or went on. */
+static bool ended_rightly(struct trial *t, int status, struct findings *findings)
 {
-    findings->counts[status == STATUS_NO_START  ? COUNT_NO_START
-                     : status == STATUS_STOPPED ? COUNT_STOPPED
-                                                : COUNT_WENT_ON]++;
-    if (status == STATUS_DONE)
-        return t->tape->ended_well || is_wrong(t, "it did not end well", status);
+    bool killed = status == STATUS_KILLED && t->plan.fault == VFS_KILL;
+    findings->counts[killed                      ? COUNT_KILLED
+                     : status == STATUS_NO_START ? COUNT_NO_START
+                     : status == STATUS_STOPPED  ? COUNT_STOPPED
+                                                 : COUNT_WENT_ON]++;
+    if (status == STATUS_DONE || killed)
+        return true;
     if (status != STATUS_NO_START && status != STATUS_STOPPED)
         return is_wrong(t, "it neither stopped nor went on", status);
     return strlen(t->tape->line) > 10 || is_wrong(t, "it stopped without a clear line", status);
 }
 
-static bool run_trial(struct trial *t, struct findings *findings)
+/* Without a fault it must start, find everything, and play on. */
+static bool goes_on(struct trial *t)
+{
+    t->plan = (struct vfs_plan){.fault = VFS_NONE};
+    t->tape->line[0] = 0;
+    int status = in_child(later_life, t);
+    return status == STATUS_DONE || is_wrong(t, "started again", status);
+}
+
+static void begin_trial(struct trial *t, uint64_t seed)
 {
     remove_data(t->dir);
     tape_rewind(t->tape);
+    t->dice = random_from(seed); /* the same alone as among all */
+    t->tape->disk_seed = seed;
+    t->number = 0;
+}
+
+static bool run_trial(struct trial *t, uint64_t seed, struct findings *findings)
+{
+    begin_trial(t, seed);
     int status = in_child(first_life, t);
-    bool good = first_ended_rightly(t, status, findings);
+    bool good = ended_rightly(t, status, findings);
+    if (good && status == STATUS_DONE && !t->tape->ended_well)
+        good = is_wrong(t, "it did not end well", status);
     t->tape->cut = status != STATUS_DONE;
     /* From a little before the error on; who went on has more behind it. */
     uint32_t from = t->tape->struck_op < t->tape->op_count ? t->tape->struck_op : t->tape->op_count;
     from -= from < OPS_BEFORE ? from : OPS_BEFORE;
     good = good &&
            check_images(t, from, status == STATUS_DONE ? IMAGES_LATER : IMAGES_BEFORE, findings);
-    if (good) {
-        t->tape->line[0] = 0;
-        int again = in_child(second_life, t);
-        good = again == STATUS_DONE || is_wrong(t, "started again", again);
-    }
-    good = good && check_images(t, t->tape->ready_op, IMAGES_AFTER, findings);
+    t->number = 1;
+    good = good && goes_on(t) && check_images(t, t->tape->ready_op, IMAGES_AFTER, findings);
     findings->counts[COUNT_RUNS]++;
+    remove_data(t->dir);
+    return good;
+}
+
+static bool run_storm(struct trial *t, uint64_t seed, struct findings *findings)
+{
+    begin_trial(t, seed);
+    bool good = true;
+    while (good && t->number < STORM_LIVES) {
+        uint32_t before = t->tape->op_count;
+        t->plan = (struct vfs_plan){.fault = ways[random_below(&t->dice, WAYS)],
+                                    .one_in = random_between(&t->dice, 10, 400),
+                                    .seed = random_next(&t->dice)};
+        t->tape->line[0] = 0;
+        good = ended_rightly(t, in_child(later_life, t), findings);
+        t->tape->cut = true;
+        uint32_t from = t->tape->ready_op > before ? t->tape->ready_op : before;
+        good = good && check_images(t, from, IMAGES_BEFORE, findings);
+        t->number++;
+    }
+    good = good && goes_on(t) && check_images(t, t->tape->ready_op, IMAGES_AFTER, findings);
+    findings->counts[COUNT_STORMS]++;
     remove_data(t->dir);
     return good;
 }
@@ -184,6 +239,58 @@ static uint64_t calls_of_script(struct trial *t)
     return t->tape->event_count;
 }
 
+/* Those of a start are taken more closely. */
+static bool is_wanted(const struct options *options, uint64_t call)
+{
+    if (options->call != 0)
+        return call == options->call;
+    bool starting = call <= CALLS_OF_A_START && !options->expects_caught;
+    uint32_t every = starting ? 1 + options->every / 16 : options->every;
+    return (call + options->seed) % every == 0;
+}
+
+static void note_trial(const struct trial *t, uint64_t number, const char *name, uint64_t which,
+                       struct findings *findings)
+{
+    char wrong[sizeof findings->wrong];
+    snprintf(wrong, sizeof wrong, "%s %" PRIu64 " --how %s: %.800s", name, which,
+             vfs_fault_name(t->plan.fault), t->wrong);
+    note_failure(findings, number, wrong);
+    if (t->options->trace)
+        tape_print(t->tape, stdout);
+}
+
+static void try_calls(struct trial *t, uint32_t share, uint32_t of, struct findings *findings)
+{
+    const struct options *options = t->options;
+    uint64_t calls = calls_of_script(t);
+    for (uint64_t number = share; number < calls * WAYS; number += of) {
+        uint64_t call = number / WAYS + 1;
+        enum vfs_fault how = (enum vfs_fault)ways[number % WAYS];
+        if (!is_wanted(options, call) || (options->how != VFS_NONE && how != options->how))
+            continue;
+        t->plan = (struct vfs_plan){.fault = how,
+                                    .at = call,
+                                    .until = how == VFS_FULL ? UINT64_MAX : call,
+                                    .seed = options->seed};
+        if (!run_trial(t, options->seed ^ random_mix(number), findings)) {
+            t->plan.fault = how;
+            note_trial(t, number, "--call", call, findings);
+        }
+        if (findings->failures > 0 && options->expects_caught)
+            break;
+    }
+}
+
+static void try_storms(struct trial *t, uint32_t share, uint32_t of, struct findings *findings)
+{
+    const struct options *options = t->options;
+    for (uint64_t storm = share; storm < options->storms; storm += of)
+        if ((options->storm < 0 || (uint64_t)options->storm == storm) &&
+            !run_storm(t, options->seed + random_mix(storm), findings))
+            note_trial(t, storm, "--storm", storm, findings);
+}
+
 static void try_share(struct options *options, uint32_t share, uint32_t of,
                       struct findings *findings)
 {
@@ -192,29 +299,10 @@ static void try_share(struct options *options, uint32_t share, uint32_t of,
     t.tape = tape_new();
     snprintf(t.dir, sizeof t.dir, "%s/live", options->folder);
     snprintf(t.image_dir, sizeof t.image_dir, "%s/image", options->folder);
-    uint64_t calls = calls_of_script(&t);
-    for (uint64_t number = share; number < calls * WAYS; number += of) {
-        uint64_t call = number / WAYS + 1;
-        enum vfs_fault how = (enum vfs_fault)(VFS_IO + number % WAYS);
-        bool wanted = options->call != 0 ? call == options->call
-                                         : call <= CALLS_OF_A_START ||
-                                               (call + options->seed) % options->every == 0;
-        if (!wanted || (options->how != VFS_NONE && how != options->how))
-            continue;
-        t.plan = (struct vfs_plan){.fault = how,
-                                   .at = call,
-                                   .until = how == VFS_FULL ? UINT64_MAX : call,
-                                   .seed = options->seed};
-        t.dice = random_from(options->seed ^ random_mix(number)); /* the same alone as among all */
-        if (!run_trial(&t, findings)) {
-            char wrong[sizeof findings->wrong];
-            snprintf(wrong, sizeof wrong, "--call %" PRIu64 " --how %s (of %" PRIu64 "): %.800s",
-                     call, vfs_fault_name(how), calls, t.wrong);
-            note_failure(findings, call, wrong);
-        }
-        if (findings->failures > 0 && options->expects_caught)
-            break;
-    }
+    if (options->storm < 0)
+        try_calls(&t, share, of, findings);
+    if (options->call == 0 && !options->expects_caught)
+        try_storms(&t, share, of, findings);
     image_free(&t.image);
 }
 
@@ -222,10 +310,12 @@ int run_errors(struct options *options)
 {
     struct findings found = in_shares(options, try_share);
     printf("faults errors: seed %" PRIu64 ": %" PRIu64
-           " runs of %u orders with one call in error: %" PRIu64 " did not start, %" PRIu64
-           " stopped, %" PRIu64 " went on; %" PRIu64 " power losses before and after the restart\n",
-           options->seed, found.counts[COUNT_RUNS], SCRIPT_ORDERS, found.counts[COUNT_NO_START],
-           found.counts[COUNT_STOPPED], found.counts[COUNT_WENT_ON], found.counts[COUNT_IMAGES]);
+           " runs of %u orders with one call in error, %" PRIu64 " storms: %" PRIu64
+           " did not start, %" PRIu64 " stopped, %" PRIu64 " were killed, %" PRIu64
+           " went on; %" PRIu64 " power losses before and after the restart\n",
+           options->seed, found.counts[COUNT_RUNS], SCRIPT_ORDERS, found.counts[COUNT_STORMS],
+           found.counts[COUNT_NO_START], found.counts[COUNT_STOPPED], found.counts[COUNT_KILLED],
+           found.counts[COUNT_WENT_ON], found.counts[COUNT_IMAGES]);
     if (found.failures > 0)
         printf("faults errors: %u runs fail; the first: --seed %" PRIu64 " %s\n", found.failures,
                options->seed, found.wrong);

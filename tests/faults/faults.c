@@ -4,14 +4,16 @@
  *   faults power [--images N] [--seed S] [--image I] [--lying-disk] [--fault NAME]
  *       plays SCRIPT_ORDERS orders, and checks a start on each of N disks that a power loss at some moment
  *       of it may have left (image.h)
- *   faults errors [--every N] [--seed S] [--call K] [--how io|full|torn] [--fault NAME]
+ *   faults errors [--every N] [--seed S] [--call K] [--how io|full|torn|kill] [--storms N] [--storm I]
+ *                 [--fault NAME]
  *       plays it once for each durable call (of N calls, one), of which that one fails; checks the restart,
- *       and power losses before and after the restart
+ *       and power losses before and after the restart; then N storms of faults by chance
  *   faults delay
  *       every sync takes 50 ms, under more load than fits
  *
  * With --fault (a deliberate one of engine/step.h) or --lying-disk it exits 0 when the check has caught it.
- * Everything random comes from the seed; a failure names the image or call to play again.
+ * Everything random comes from the seed; a failure names the image, call or storm to
+ * play again, with --trace for the tape.
  */
 #include "tests/faults/faults.h"
 
@@ -78,6 +80,7 @@ static void run_share(const struct options *options, share_body *body, uint32_t 
     struct options own = *options;
     make_folder(&own);
     body(&own, share, of, findings);
+    (void)fflush(stdout);
     MUST(rmdir(own.folder) == 0, "an empty folder at the end");
     _exit(0);
 }
@@ -113,7 +116,7 @@ struct findings in_shares(const struct options *options, share_body *body)
 
 static enum vfs_fault how_of(const char *name)
 {
-    for (int i = VFS_IO; i <= VFS_TORN; i++)
+    for (int i = VFS_IO; i < VFS_FAULT_COUNT; i++)
         if (strcmp(name, vfs_fault_name((enum vfs_fault)i)) == 0)
             return (enum vfs_fault)i;
     return VFS_NONE;
@@ -151,6 +154,10 @@ static bool take_option(struct options *options, const char *name, const char *v
         options->image = (int64_t)number;
     else if (strcmp(name, "--every") == 0 && number > 0)
         options->every = (uint32_t)number;
+    else if (strcmp(name, "--storms") == 0)
+        options->storms = (uint32_t)number;
+    else if (strcmp(name, "--storm") == 0)
+        options->storm = (int64_t)number;
     else if (strcmp(name, "--call") == 0)
         options->call = number;
     else
@@ -160,8 +167,12 @@ static bool take_option(struct options *options, const char *name, const char *v
 
 int main(int argc, char **argv)
 {
-    struct options options = {
-        .seed = 1, .images = FAULTS_IMAGES_DEFAULT, .image = -1, .every = FAULTS_EVERY_DEFAULT};
+    struct options options = {.seed = 1,
+                              .images = FAULTS_IMAGES_DEFAULT,
+                              .image = -1,
+                              .every = FAULTS_EVERY_DEFAULT,
+                              .storms = 1000 / FAULTS_EVERY_DEFAULT,
+                              .storm = -1};
     static const struct {
         const char *verb;
         int (*run)(struct options *options);
@@ -174,6 +185,8 @@ int main(int argc, char **argv)
     for (int i = 2; good && i < argc; i++) {
         if (strcmp(argv[i], "--lying-disk") == 0)
             options.lying_disk = options.expects_caught = true;
+        else if (strcmp(argv[i], "--trace") == 0)
+            options.trace = true;
         else if (i + 1 < argc)
             good = take_option(&options, argv[i], argv[i + 1]), i++;
         else

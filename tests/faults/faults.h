@@ -17,12 +17,15 @@ enum { FOLDER_BYTES = 128, SCRIPT_ORDERS = 200 };
 
 struct options {
     uint64_t seed;
-    uint32_t images;    /* power */
-    int64_t image;      /* this one only; -1: all */
-    bool lying_disk;    /* no sync is one */
-    uint32_t every;     /* errors: of so many calls, one, but each of a first start */
-    uint64_t call;      /* this one only; 0: all */
-    enum vfs_fault how; /* this one only; VFS_NONE: io, full and torn */
+    uint32_t images; /* power */
+    int64_t image;   /* this one only; -1: all */
+    bool lying_disk; /* no sync is one */
+    bool trace;      /* prints the tape of what fails */
+    uint32_t every;  /* errors: of so many calls, one; more of a first start's */
+    uint64_t call;   /* this one only; 0: all */
+    uint32_t storms;
+    int64_t storm;      /* this one only; -1: all */
+    enum vfs_fault how; /* this one only; VFS_NONE: all */
     const char *fault;  /* a deliberate fault (engine/step.h) that is to be caught; NULL for none */
     bool expects_caught;
     char folder[FOLDER_BYTES]; /* this process's own, in memory where there is one */

@@ -68,9 +68,9 @@ static void apply_op(const struct tape *tape, const struct op *op, struct conten
 
 /* ---- winding forward ---- */
 
-void disk_begin(struct disk *disk, const struct tape *tape, uint64_t seed)
+void disk_begin(struct disk *disk, const struct tape *tape)
 {
-    *disk = (struct disk){.tape = tape, .dice = random_from(seed)};
+    *disk = (struct disk){.tape = tape, .dice = random_from(tape->disk_seed)};
 }
 
 void disk_end(struct disk *disk)

@@ -59,7 +59,8 @@ struct image {
     struct content files[FILE_COUNT];
 };
 
-void disk_begin(struct disk *disk, const struct tape *tape, uint64_t seed);
+/* What a sync that failed has left comes from tape->disk_seed. */
+void disk_begin(struct disk *disk, const struct tape *tape);
 void disk_end(struct disk *disk);
 /* To the moment before op `ops`; never back. */
 void disk_wind(struct disk *disk, uint32_t ops);

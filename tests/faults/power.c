@@ -87,6 +87,8 @@ static void check_image(const struct options *options, uint64_t number, struct d
         snprintf(wrong, sizeof wrong, "op %u of %u, %s survives of %u at risk: %.700s", ops,
                  tape->op_count, survival_name(survival), disk_at_risk(disk), check.wrong);
         note_failure(findings, number, wrong);
+        if (options->trace)
+            tape_print(tape, stdout);
     }
     findings->counts[COUNT_IMAGES]++;
     findings->counts[COUNT_AT_RISK] += disk_at_risk(disk) > 0;
@@ -99,7 +101,7 @@ static void check_share(struct options *options, uint32_t share, uint32_t of,
 {
     struct disk disk;
     struct image image = {0};
-    disk_begin(&disk, tape, options->seed);
+    disk_begin(&disk, tape);
     for (uint64_t number = share; number < options->images; number += of) {
         if (options->image >= 0 && number != (uint64_t)options->image)
             continue;

@@ -21,7 +21,7 @@ struct tape *tape_new(void)
 void tape_rewind(struct tape *tape)
 {
     tape->op_count = tape->answer_count = 0;
-    tape->data_bytes = 0;
+    tape->data_bytes = tape->disk_seed = 0;
     tape->inode_count = 0;
     memset(tape->inode_of, 0, sizeof tape->inode_of);
     tape_new_life(tape);
@@ -65,4 +65,21 @@ uint64_t tape_promised(const struct tape *tape, uint32_t ops)
         if (tape->answers[i].seq > seq)
             seq = tape->answers[i].seq;
     return seq;
+}
+
+void tape_print(const struct tape *tape, FILE *out)
+{
+    static const char *const kinds[] = {"write",  "truncate", "sync",     "sync failed", "create",
+                                        "delete", "sync dir", "make dir", "sync parent"};
+    static const char *const files[] = {"db", "wal", "journal", ""};
+    for (uint32_t i = 0; i < tape->op_count; i++) {
+        const struct op *op = &tape->ops[i];
+        fprintf(out, "%6u %-11s %-7s inode %u at %llu bytes %u%s\n", i, kinds[op->kind],
+                files[op->file], op->inode, (unsigned long long)op->at, op->bytes,
+                op->forgotten ? " forgotten" : "");
+        for (uint32_t a = 0; a < tape->answer_count; a++)
+            if (tape->answers[a].ops == i + 1)
+                fprintf(out, "%6s promised up to seq %llu\n", "",
+                        (unsigned long long)tape->answers[a].seq);
+    }
 }

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 enum {
     TAPE_OPS_MAX = 1 << 16,
@@ -67,6 +68,7 @@ struct seen_event {
 struct tape {
     uint32_t op_count, answer_count;
     uint64_t data_bytes;
+    uint64_t disk_seed; /* of what a sync that failed has left: image.h */
     uint16_t inode_count;
     uint16_t inode_of[FILE_COUNT]; /* the latest of each name, from 1; 0 for none yet */
     /* --- the current life --- */
@@ -93,5 +95,7 @@ void tape_write(struct tape *tape, struct op op, const void *data);
 void tape_answer(struct tape *tape, struct answer answer);
 /* The highest seq that was promised by the time of so many ops. */
 uint64_t tape_promised(const struct tape *tape, uint32_t ops);
+/* A line an op, and one a promise. */
+void tape_print(const struct tape *tape, FILE *out);
 
 #endif
