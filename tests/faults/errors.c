@@ -245,7 +245,7 @@ static bool is_wanted(const struct options *options, uint64_t call)
     if (options->call != 0)
         return call == options->call;
     bool starting = call <= CALLS_OF_A_START && !options->expects_caught;
-    uint32_t every = starting ? 1 + options->every / 16 : options->every;
+    uint32_t every = starting ? 1 + options->every / 32 : options->every;
     return (call + options->seed) % every == 0;
 }
 
