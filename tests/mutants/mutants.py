@@ -97,9 +97,10 @@ def command_of(test, build, fault, binary):
             return [sim, *race, "--fault", fault, "--seeds", SEEDS]
         return [sim, *race, "--seeds", RACE_SEEDS if race else CONTROL_SEEDS]
     if test.startswith("disk "):
-        disk = [os.path.join(build, "tests", "faults"), test.split()[1]]
-        return disk + (["--fault", fault] if fault else {"power": ["--images", "300"], "errors": ["--every", "100"]}[
-            test.split()[1]])
+        kind = test.split()[1]
+        how = {"power": [], "errors": ["--how", "io", "--every", "5"]} if fault else {
+            "power": ["--images", "300"], "errors": ["--every", "100"]}
+        return [os.path.join(build, "tests", "faults"), kind, *how[kind], *(["--fault", fault] if fault else [])]
     if test == "crash":
         crash = [os.path.join(ROOT, "tests", "crash", "crash.py"), "--binary", binary]
         return crash + (["--fault", fault] if fault else ["2"])
