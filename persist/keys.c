@@ -116,3 +116,62 @@ bool keys_recover(sqlite3 *db, struct engine *engine, struct now now, uint64_t *
              wrong != NULL ? wrong : sqlite3_errmsg(db));
     return false;
 }
+
+/* ---- audit ---- */
+
+/* The seq in the first row of a query, or 0 when it has none; UINT64_MAX when it fails. */
+static uint64_t first_seq(sqlite3 *db, const char *sql, const int *numbers, int count)
+{
+    sqlite3_stmt *rows = NULL;
+    uint64_t seq = UINT64_MAX;
+    if (sqlite3_prepare_v2(db, sql, -1, &rows, NULL) != SQLITE_OK)
+        return seq;
+    for (int i = 0; i < count; i++)
+        (void)sqlite3_bind_int(rows, i + 1, numbers[i]);
+    int rc = sqlite3_step(rows);
+    if (rc == SQLITE_ROW)
+        seq = (uint64_t)sqlite3_column_int64(rows, 0);
+    else if (rc == SQLITE_DONE)
+        seq = 0;
+    sqlite3_finalize(rows);
+    return seq;
+}
+
+/* Among the events that retention has left. */
+static uint64_t seq_without_its_event(sqlite3 *db)
+{
+    static const char sql[] =
+        "SELECT k.seq FROM key_rows k LEFT JOIN event_rows e ON e.seq = k.seq"
+        " WHERE k.outcome IN (?1, ?2) AND k.seq >= (SELECT coalesce(min(seq), 0) FROM event_rows)"
+        " AND NOT coalesce((k.kind = ?3 AND e.kind IN (?4, ?5)) OR (k.kind = ?6 AND e.kind = ?7)"
+        " OR (k.kind = ?8 AND e.kind = ?9), 0) ORDER BY k.seq LIMIT 1";
+    static const int numbers[] = {OUTCOME_DONE,         OUTCOME_CREATED,    COMMAND_BUY,
+                                  EVENT_ORDER_RESERVED, EVENT_ORDER_QUEUED, COMMAND_PAY,
+                                  EVENT_ORDER_PAID,     COMMAND_CANCEL,     EVENT_ORDER_CANCELLED};
+    return first_seq(db, sql, numbers, sizeof numbers / sizeof *numbers);
+}
+
+static uint64_t seq_answered_twice(sqlite3 *db)
+{
+    static const char sql[] = "SELECT max(seq) FROM key_rows GROUP BY tag HAVING count(*) > 1"
+                              " AND max(asked_at_ms) - min(asked_at_ms) <= ?1 LIMIT 1";
+    static const int numbers[] = {KEY_KEEP_MS};
+    return first_seq(db, sql, numbers, 1);
+}
+
+bool keys_audit(sqlite3 *db, uint64_t *wrong_seq, char *error, size_t error_bytes)
+{
+    const char *wrong = "an answer was kept that no event made so (G3)";
+    uint64_t seq = seq_without_its_event(db);
+    if (seq == 0) {
+        wrong = "a key has two answers (G3)";
+        seq = seq_answered_twice(db);
+    }
+    if (seq == 0)
+        return true;
+    *wrong_seq = seq == UINT64_MAX ? 0 : seq;
+    snprintf(error, error_bytes, "audit of %s failed: %s (seq %llu)",
+             sqlite3_db_filename(db, "main"), seq == UINT64_MAX ? sqlite3_errmsg(db) : wrong,
+             (unsigned long long)*wrong_seq);
+    return false;
+}

@@ -9,7 +9,7 @@ import threading
 import time
 
 from harness import (UNKNOWN_ID, Client, Ended, binary, eventually, expect, expect_problem, now_ms, patient,
-                     raises, sign)
+                     raises, run_flashd, sign)
 
 PREFIX = "/api/v1"
 
@@ -352,6 +352,34 @@ def test_with_a_full_disk_nothing_is_kept(t):
     del shop.flags[-2:]
     shop.start()
     assert ask(shop, "/buy", "c", body).status == 201, "503 was kept"
+
+
+def test_an_audit_finds_an_answer_without_its_event_and_a_key_with_two(t):
+    shop = t.shop()
+    each_kind_of_answer(shop)
+
+    def audited():
+        told = run_flashd(["audit", shop.data, "--json"])
+        assert told.returncode in (0, 1), told
+        assert json.loads(told.stdout)["ok"] == (told.returncode == 0), told
+        return json.loads(told.stdout)
+
+    assert audited()["ok"]
+    shop.stop()
+    for damage, says in (("UPDATE key_rows SET seq = seq - 1 WHERE kind = 2 AND outcome = 0", "no event"),
+                         ("UPDATE key_rows SET kind = 3 WHERE kind = 2 AND outcome = 0", "no event"),
+                         ("INSERT INTO key_rows(tag, body, kind, outcome, state, seq, value, asked_at_ms)"
+                          " SELECT tag, body, kind, outcome, state, seq, value, asked_at_ms + 86400000 FROM"
+                          " key_rows WHERE id = 1", "two answers")):
+        database = sqlite3.connect(shop.db_path, isolation_level=None)
+        whole = database.execute("SELECT * FROM key_rows").fetchall()
+        assert database.execute(damage).rowcount == 1, damage
+        told = audited()
+        assert not told["ok"] and says in told["detail"] and told["seq"] > 0, told
+        database.execute("DELETE FROM key_rows")
+        database.executemany("INSERT INTO key_rows VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", whole)
+        database.close()
+        assert audited()["ok"]
 
 
 class KeyedClient:
