@@ -20,6 +20,7 @@ bool port_init(struct port *port, const struct log *log, const struct keys *keys
         port->target_wakes[i] = wakes[i];
         ok = command_ring_init(&port->channels[i].commands, COMMAND_RING_SLOTS) && ok;
         ok = reply_ring_init(&port->channels[i].replies, COMMAND_RING_SLOTS) && ok;
+        ok = reply_ring_init(&port->channels[i].keyed, COMMAND_RING_SLOTS) && ok;
     }
     return ok;
 }
@@ -29,6 +30,7 @@ void port_free(struct port *port)
     for (uint32_t i = 0; i < port->targets; i++) {
         command_ring_free(&port->channels[i].commands);
         reply_ring_free(&port->channels[i].replies);
+        reply_ring_free(&port->channels[i].keyed);
     }
 }
 
@@ -52,19 +54,36 @@ void port_flush(struct port *port)
     }
 }
 
-static inline bool is_durable(const struct port *port, const struct reply *reply)
-{
-    if (FAULT(FAULT_ACK_BEFORE_COMMIT))
-        return true;
-    return reply->seq <= log_committed(port->log) &&
-           (reply->key == 0 || keys_is_settled(port->keys, reply->key));
-}
-
 static inline bool head_is_durable(struct port *port, uint32_t target)
 {
     if (!port->parked[target])
         port->parked[target] = reply_ring_pop(&port->channels[target].replies, &port->head[target]);
-    return port->parked[target] && is_durable(port, &port->head[target]);
+    return port->parked[target] &&
+           (port->head[target].seq <= log_committed(port->log) || FAULT(FAULT_ACK_BEFORE_COMMIT));
+}
+
+/* A key is settled after the commit that holds its event, or all that its refusal saw. */
+static bool keyed_head_is_durable(struct port *port, uint32_t target)
+{
+    struct reply *head = &port->keyed_head[target];
+    if (!port->keyed_parked[target])
+        port->keyed_parked[target] = reply_ring_pop(&port->channels[target].keyed, head);
+    return port->keyed_parked[target] &&
+           (keys_is_settled(port->keys, head->key) || FAULT(FAULT_ACK_BEFORE_COMMIT));
+}
+
+/* Not inline: who has no key does not pay for its registers. */
+static __attribute__((noinline)) bool receive_keyed(struct port *port, struct reply *reply)
+{
+    for (uint32_t i = 0; i < port->targets; i++) {
+        if (!keyed_head_is_durable(port, i))
+            continue;
+        *reply = port->keyed_head[i];
+        port->keyed_parked[i] = false;
+        port->in_flight[i]--;
+        return true;
+    }
+    return false;
 }
 
 bool port_receive(struct port *port, struct reply *reply)
@@ -77,7 +96,7 @@ bool port_receive(struct port *port, struct reply *reply)
         port->in_flight[i]--;
         return true;
     }
-    return false;
+    return receive_keyed(port, reply);
 }
 
 bool port_may_sleep(struct port *port)
@@ -85,7 +104,7 @@ bool port_may_sleep(struct port *port)
     (void)atomic_exchange(&port->asleep, true);
     STEP("port-asleep");
     for (uint32_t i = 0; i < port->targets; i++) {
-        if (head_is_durable(port, i)) {
+        if (head_is_durable(port, i) || keyed_head_is_durable(port, i)) {
             port_awake(port);
             return false;
         }
@@ -108,6 +127,7 @@ void port_notify(struct port *port)
 void port_answer(struct port *port, uint32_t target, struct reply *reply)
 {
     STEP("reply-push");
-    bool pushed = reply_ring_push(&port->channels[target].replies, reply);
+    struct channel *channel = &port->channels[target];
+    bool pushed = reply_ring_push(reply->key == 0 ? &channel->replies : &channel->keyed, reply);
     MUST(pushed, "a reply ring full below its bound");
 }

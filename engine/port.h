@@ -10,8 +10,8 @@
  *     port_awake(port);
  *
  * A reply waits in its ring until everything it depends on is committed: the ring is the parking lot.
- * Each target's replies carry rising seqs, so only the ring's head needs a look. A refusal with a key waits
- * for the commit that keeps it, and what stands behind it waits as long: until the next commit is done.
+ * Each target's replies carry rising seqs, so only the ring's head needs a look. Replies with a key wait for the
+ * commit that keeps their answer, in a ring of their own: nobody without a key waits behind them.
  *
  * Threads: a port belongs to one thread (net-N, the broadcaster, main in the demo); the other ends of its
  *          rings belong to the workers and the clock. wake() is called by any engine thread, only while
@@ -67,7 +67,7 @@ struct reply {
     uint8_t outcome; /* enum outcome */
     uint8_t state;   /* enum order_state that the order was given or found in */
     uint8_t kind;    /* of the command */
-    uint32_t key;    /* not to be sent before this key is settled, 0 for none */
+    uint32_t key;    /* to be sent once this key is settled; 0 for none */
 };
 
 RING(command)
@@ -77,8 +77,8 @@ enum { TARGETS_MAX = WORKERS_MAX + 2 }; /* the workers, then the clock, then the
 
 /* One port and one worker (or the clock). */
 struct channel {
-    struct command_ring commands; /* port -> target */
-    struct reply_ring replies;    /* target -> port */
+    struct command_ring commands;     /* port -> target */
+    struct reply_ring replies, keyed; /* target -> port: without a key, and with one */
 };
 
 struct port {
@@ -89,8 +89,8 @@ struct port {
     struct wake *target_wakes[TARGETS_MAX];
     bool dirty[TARGETS_MAX];         /* got commands since the last flush */
     uint32_t in_flight[TARGETS_MAX]; /* commands without a reply: never more than a ring holds */
-    bool parked[TARGETS_MAX];        /* head[] holds a reply that is not durable yet */
-    struct reply head[TARGETS_MAX];
+    bool parked[TARGETS_MAX], keyed_parked[TARGETS_MAX]; /* its head holds a reply that must wait */
+    struct reply head[TARGETS_MAX], keyed_head[TARGETS_MAX];
     /* --- both ends, see struct channel --- */
     struct channel channels[TARGETS_MAX];
     /* --- net thread sets, engine threads clear --- */

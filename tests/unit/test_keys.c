@@ -200,6 +200,24 @@ static void a_refusal_with_a_key_is_kept_before_it_is_sent(void **state)
     rig_close(&rig);
 }
 
+static void nobody_without_a_key_waits_behind_a_refusal_with_one(void **state)
+{
+    (void)state;
+    static struct rig rig;
+    struct reply reply;
+    open_shop(&rig);
+    assert_true(rig_send(&rig, keyed_buy(&rig, "ann", 2, 1)));
+    assert_true(rig_send(&rig, rig_buy(&rig, "ben", 2)));
+    (void)worker_round(&rig.engine.workers[0], rig.now);
+    assert_true(rig_receive(&rig, &reply));
+    assert_int_equal(reply.key, 0);
+    assert_false(rig_receive(&rig, &reply));
+    assert_int_equal(journal_round(&rig.engine.journal), JOURNAL_WROTE);
+    assert_true(rig_receive(&rig, &reply));
+    assert_int_not_equal(reply.key, 0);
+    rig_close(&rig);
+}
+
 static void a_refusal_is_not_kept_before_what_it_saw(void **state)
 {
     (void)state;
@@ -359,6 +377,7 @@ int main(void)
         cmocka_unit_test(the_stated_number_of_keys_fits),
         cmocka_unit_test(recovery_keeps_a_key_for_the_rest_of_its_time),
         cmocka_unit_test(a_refusal_with_a_key_is_kept_before_it_is_sent),
+        cmocka_unit_test(nobody_without_a_key_waits_behind_a_refusal_with_one),
         cmocka_unit_test(a_refusal_is_not_kept_before_what_it_saw),
         cmocka_unit_test(an_event_and_its_keys_answer_commit_together_or_not_at_all),
         cmocka_unit_test(what_may_be_asked_again_is_not_kept),
