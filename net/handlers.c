@@ -121,7 +121,7 @@ static enum outcome refused_by_view(const struct sale *sale)
 {
     const struct books view = view_sale(sale);
     if (view.state != SALE_ACTIVE)
-        return OUTCOME_SALE_NOT_ACTIVE;
+        return view.state == SALE_STOPPED ? OUTCOME_SALE_STOPPED : OUTCOME_SALE_NOT_ACTIVE;
     return view.sold == view.product_qty ? OUTCOME_SOLD_OUT : OUTCOME_DONE;
 }
 
@@ -131,8 +131,6 @@ static void buy_from(const struct call *call, struct sale *sale, struct slice na
     enum outcome refused = refused_by_view(sale);
     if (refused == OUTCOME_DONE)
         send_for_buyer(call, COMMAND_BUY, sale, name, quantity);
-    else if (refused == OUTCOME_SALE_NOT_ACTIVE)
-        answer_not_active(call->net, call->conn, sale);
     else
         refuse(call, refused);
 }

@@ -193,27 +193,16 @@ static void answer_reconciled(struct net *net, struct conn *conn)
     answer_json(net, conn, 200, &out);
 }
 
-void answer_not_active(struct net *net, struct conn *conn, const struct sale *sale)
-{
-    const struct outcome_row *row = outcome_row(OUTCOME_SALE_NOT_ACTIVE);
-    bool stopped = view_sale(sale).state == SALE_STOPPED;
-    answer_problem(net, conn, row->http_status, row->code,
-                   stopped ? "the sale is paused: reconcile-failed" : row->detail, NULL);
-}
-
 /* A refusal that is about an order says in which state that order is, never its id. */
 static void answer_refused(struct net *net, struct conn *conn, const struct reply *reply)
 {
     char buffer[64];
     struct text extra = text_in(buffer, sizeof buffer);
-    if (reply->outcome == OUTCOME_SALE_NOT_ACTIVE) {
-        answer_not_active(net, conn, reply->sale);
-        return;
-    }
-    if (reply->state != ORDER_NONE)
+    if (reply->state != ORDER_NONE) {
         pair_name(&extra, "state", order_state_name((enum order_state)reply->state));
-    text_bytes(&extra, "", 1);
-    answer_outcome(net, conn, (enum outcome)reply->outcome, buffer);
+        text_bytes(&extra, "", 1);
+    }
+    answer_outcome(net, conn, (enum outcome)reply->outcome, extra.len > 0 ? buffer : NULL);
 }
 
 void render_reply(struct net *net, struct conn *conn, const struct reply *reply)

@@ -19,8 +19,6 @@ void put_sale(struct text *out, const struct sale *sale);
 void put_order(struct text *out, const struct engine *engine, const struct order *order);
 void put_buyer(struct text *out, const struct engine *engine, const struct order *order,
                bool with_name, bool with_id);
-/* The sale takes no orders; the detail says so, and why if a reconciliation stopped it. */
-void answer_not_active(struct net *net, struct conn *conn, const struct sale *sale);
 /* What the last reconciliation found, and when the next is due. */
 void put_reconciliation(struct text *out, const struct reconciler *reconciler);
 /* Answers the request in work of `conn` with what the engine decided. */

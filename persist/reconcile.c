@@ -1,13 +1,14 @@
 /*
  * reconcile.c: replay, rows, orders, and what moved meanwhile (see reconcile.h).
  *
- * Happy path: take_baseline (what is left of the events that are gone) -> replay_all (meet: each sale at the seq its readers saw) -> compare_sale_row (at S) ->
- * compare_order (each row and its memory: at S, or remembered as a sample of a later seq) -> catch_up (the
- * events after S, as far as there are samples).
+ * Happy path: take_baseline (what is left of the events that are gone) -> replay_all (meet: each sale at the
+ * seq its readers saw) -> compare_sale_row (at S) -> a page of orders at a time: compare_order (each row and
+ * its memory, or remembered as a sample of a later seq), then catch_up (the events after the replay, as far
+ * as there are samples).
  *
- * Why there is no false alarm: a row and committed memory name the seq of their last event. Up to S that is
- * the replay's business; beyond S it becomes a sample, and the events that follow must lead to it. Memory is
- * read when everything up to S is committed and visible, so it is never older than the replay.
+ * Why there is no false alarm: a row and committed memory name the seq of their last event. As far as the
+ * replay has come that is its business; beyond, it becomes a sample, and the events that follow must lead to
+ * it. Memory is read when everything that the replay has taken is visible, so it is never older.
  *
  * A sale that differs in a way that the replay cannot go on from is left out from there; the others go on.
  *
@@ -56,11 +57,6 @@ static const char *const statements[STMT_COUNT] = {
     [STMT_BASELINE_ORDERS] = baseline_orders_sql,
 };
 
-struct ledger {
-    sqlite3 *db;
-    struct retention_gate *gate;
-    sqlite3_stmt *statements[STMT_COUNT];
-};
 
 /* What the events say of a sale so far. */
 struct told {
@@ -71,7 +67,7 @@ struct told {
     uint64_t digest;      /* of its orders as of the baseline, less what the baseline says it is: 0 */
 };
 
-/* An order as it stood, in its row or for readers, at a seq after S. */
+/* An order as it stood, in its row or for readers, at a seq that the replay has not reached. */
 struct sample {
     uint64_t seq, order_seq;
     uint8_t flags; /* state; in a row also REFUND_BIT, which readers' memory does not show */
@@ -82,18 +78,25 @@ struct replay {
     struct ledger *ledger;
     struct reconcile_run *run;
     const struct engine *engine;
-    uint64_t baseline;  /* events up to here are gone */
-    uint64_t next_seq;  /* the event that must come next */
-    uint64_t claimed;   /* decided at least up to here */
-    uint64_t *orders;   /* by seq: order_word(), 0 for none; as the events say */
-    uint64_t room;      /* seqs in `orders` */
-    struct told *sales; /* by index; SALES_MAX */
-    uint64_t row_seq;   /* the orders' rows have been compared up to here */
-    uint64_t stray_gap; /* a missing event of nobody knows whom; 0: none */
-    struct sample *samples;
-    size_t sample_count, sample_room, sample_next;
+    uint64_t baseline;                    /* events up to here are gone */
+    uint64_t next_seq;                    /* the event that must come next */
+    uint64_t claimed;                     /* decided at least up to here */
+    uint64_t *orders;                     /* by seq: order_word(), 0 for none; as the events say */
+    uint64_t room;                        /* seqs in `orders` */
+    struct told *sales;                   /* by index; SALES_MAX */
+    uint64_t row_seq;                     /* the orders' rows have been compared up to here */
+    uint64_t stray_gap;                   /* a missing event of nobody knows whom; 0: none */
+    struct sample samples[2 * PAGE_ROWS]; /* of one page of orders */
+    size_t sample_count, sample_next;
     uint32_t rows; /* taken, for breathing */
     const char *failure;
+};
+
+struct ledger {
+    sqlite3 *db;
+    struct retention_gate *gate;
+    sqlite3_stmt *statements[STMT_COUNT];
+    struct replay replay; /* of the run that goes on */
 };
 
 typedef void take_row(struct replay *r, sqlite3_stmt *row);
@@ -390,13 +393,19 @@ static const char *follow(struct replay *r, sqlite3_stmt *row, const struct sale
     return wrong;
 }
 
+/* Not asked for each event: producers write that line. */
+static bool is_decided(struct replay *r, uint64_t seq)
+{
+    if (seq > r->claimed)
+        r->claimed = log_last_claimed(&r->engine->log);
+    return seq <= r->claimed;
+}
+
 static void take_event(struct replay *r, sqlite3_stmt *row)
 {
     uint64_t seq = number_at(row, 0), kind = number_at(row, 1);
     const struct sale *sale = seqmap_sale(&r->engine->seqmap, number_at(row, 2));
-    if (seq > r->claimed) /* not for each event: producers write that line */
-        r->claimed = log_last_claimed(&r->engine->log);
-    if (seq > r->claimed) {
+    if (!is_decided(r, seq)) {
         breaks(r, sale, seq, "an event that nobody has decided", NULL, NULL);
         return;
     }
@@ -608,21 +617,6 @@ static bool replay_all(struct replay *r)
 
 /* ---- orders ---- */
 
-static void keep_sample(struct replay *r, struct sample sample)
-{
-    if (r->sample_count == r->sample_room) {
-        size_t room = r->sample_room == 0 ? 1024 : r->sample_room * 2;
-        struct sample *grown = realloc(r->samples, room * sizeof *grown);
-        if (grown == NULL) {
-            r->failure = "out of memory";
-            return;
-        }
-        r->samples = grown;
-        r->sample_room = room;
-    }
-    r->samples[r->sample_count++] = sample;
-}
-
 static const char *order_state_text(uint8_t flags)
 {
     return state_in(flags) < ORDER_STATE_COUNT ? order_state_name(state_in(flags)) : "none at all";
@@ -677,12 +671,12 @@ static bool same_facts(const struct replay *r, const struct order *order, sqlite
            number_at(row, 1) == engine_sale_at(r->engine, order->sale)->seq;
 }
 
-/* NULL, and kept to be met by the events after S, when it is younger than S. */
+/* NULL, and kept to be met by the events that follow, when it is younger than the replay. */
 static const struct sample *unless_younger(struct replay *r, const struct sample *sample)
 {
-    if (sample->seq <= r->run->seq)
+    if (sample->seq < r->next_seq)
         return sample;
-    keep_sample(r, *sample);
+    r->samples[r->sample_count++] = *sample;
     return NULL;
 }
 
@@ -718,17 +712,6 @@ static void compare_order(struct replay *r, sqlite3_stmt *row)
     reconcile_order(r->run, order);
 }
 
-static bool compare_orders(struct replay *r)
-{
-    uint32_t count;
-    do {
-        count = read_page(r, STMT_ORDERS, r->row_seq, compare_order);
-    } while (count == PAGE_ROWS && r->failure == NULL);
-    if (r->failure == NULL)
-        find_lost_rows(r, r->run->seq + 1);
-    return r->failure == NULL;
-}
-
 /* ---- what moved meanwhile ---- */
 
 static int by_seq(const void *a, const void *b)
@@ -752,6 +735,8 @@ static void pass_samples(struct replay *r, uint64_t before_seq)
 static void take_later_event(struct replay *r, sqlite3_stmt *row)
 {
     uint64_t seq = number_at(row, 0), kind = number_at(row, 1), order_seq = number_at(row, 3);
+    if (!is_decided(r, seq))
+        return; /* the next run's */
     pass_samples(r, seq);
     r->next_seq = seq + 1;
     if (kind >= EVENT_KIND_COUNT || order_seq == 0 || order_seq > r->run->seq ||
@@ -772,39 +757,54 @@ static void take_later_event(struct replay *r, sqlite3_stmt *row)
         compare_sample(r, sale, &r->samples[r->sample_next++]);
 }
 
-/* What has a seq is committed, so these events are there. */
+/* What has a seq is committed, so these events are there. Then readers' memory, too, is waited for: it must not
+ * be behind when the next page is compared. */
 static bool catch_up(struct replay *r)
 {
-    if (r->sample_count == 0)
-        return true;
     qsort(r->samples, r->sample_count, sizeof *r->samples, by_seq);
-    uint64_t last = r->samples[r->sample_count - 1].seq;
+    uint64_t last = r->sample_count > 0 ? r->samples[r->sample_count - 1].seq : 0;
     while (r->failure == NULL && r->next_seq <= last &&
            read_page(r, STMT_EVENTS, r->next_seq, take_later_event) == PAGE_ROWS)
         ;
     if (r->failure == NULL)
         pass_samples(r, UINT64_MAX);
-    return r->failure == NULL;
+    r->sample_count = r->sample_next = 0;
+    return r->failure == NULL && reconcile_committed(r->run, r->next_seq - 1);
+}
+
+/* A page of rows at a time, and after each the events that it is ahead of the replay. */
+static bool compare_orders(struct replay *r)
+{
+    uint32_t count = PAGE_ROWS;
+    while (count == PAGE_ROWS) {
+        if (!catch_up(r))
+            return false;
+        count = read_page(r, STMT_ORDERS, r->row_seq, compare_order);
+    }
+    if (!catch_up(r))
+        return false;
+    find_lost_rows(r, r->run->seq + 1);
+    return true;
 }
 
 /* ---- a run ---- */
 
 static const char *compare_held(struct ledger *ledger, struct reconcile_run *run)
 {
-    struct replay r = {.ledger = ledger, .run = run, .engine = run->engine};
-    r.sales = calloc(SALES_MAX, sizeof *r.sales); /* pages come with the first use */
-    if (r.sales == NULL)
-        r.failure = "out of memory";
-    /* Readers' memory is compared when it is not behind the tables. */
-    bool done = r.failure == NULL && take_baseline(&r) && replay_all(&r) && reconcile_committed(run, run->seq) &&
-                compare_orders(&r) && catch_up(&r);
-    if (done && r.stray_gap != 0 && reconcile_divergent(run) == 0)
-        reconcile_differs(run, NULL, r.stray_gap, "an event", NULL, NULL, "missing");
-    if (r.orders != NULL)
-        (void)munmap(r.orders, r.room * sizeof *r.orders);
-    free(r.sales);
-    free(r.samples);
-    return done ? NULL : r.failure != NULL ? r.failure : "the server is stopping";
+    struct replay *r = &ledger->replay;
+    *r = (struct replay){.ledger = ledger, .run = run, .engine = run->engine};
+    r->sales = calloc(SALES_MAX, sizeof *r->sales); /* pages come with the first use */
+    if (r->sales == NULL)
+        return "out of memory";
+    /* Room for all that is decided by now, so that it seldom has to grow. */
+    bool done = make_room(r, log_last_claimed(&r->engine->log)) && take_baseline(r) &&
+                replay_all(r) && compare_orders(r);
+    if (done && r->stray_gap != 0 && reconcile_divergent(run) == 0)
+        reconcile_differs(run, NULL, r->stray_gap, "an event", NULL, NULL, "missing");
+    if (r->orders != NULL)
+        (void)munmap(r->orders, r->room * sizeof *r->orders);
+    free(r->sales);
+    return done ? NULL : r->failure != NULL ? r->failure : "the server is stopping";
 }
 
 static const char *compare(void *self, struct reconcile_run *run)
