@@ -16,7 +16,7 @@
  *
  * An event's time is the one in its payload; created_at_ms is only what retention goes by.
  *
- * Thread: any, one. Memory: 1 byte an event, 11 to 21 bytes a live order, SALE bytes a sale, SQLite's page cache.
+ * Thread: any, one. Memory: 1 byte an event, 11 to 21 bytes a live order, 1.5 KiB a sale, SQLite's page cache.
  * Fails:  with findings; the first lies at the first seq that diverges.
  */
 #ifndef FLASHD_PERSIST_AUDIT_H

@@ -62,6 +62,9 @@ struct retention {
     bool stopped;                /* an event did not replay */
     struct baseline_sale *sales; /* by seq */
     uint32_t sale_count, sale_room;
+    uint64_t step_from;                      /* the baseline before this step … */
+    uint32_t touched[RETENTION_STEP_EVENTS]; /* … and the sales that it moves, by index */
+    uint32_t touched_count;
     sqlite3_stmt *statements[STMT_COUNT];
 };
 
@@ -198,6 +201,8 @@ static const char *fold(struct retention *r, const struct leaving *e, bool *ok)
     struct baseline_sale *sale = sale_of(r, e);
     if (sale == NULL)
         return "its sale is not in the baseline";
+    if (sale->books.seq <= r->step_from)
+        r->touched[r->touched_count++] = (uint32_t)(sale - r->sales);
     enum order_state from = state_before(r, e);
     const char *wrong =
         books_apply(&sale->books,
@@ -298,11 +303,10 @@ static bool save_sale(struct retention *r, const struct baseline_sale *sale)
     return run_for(save, sale->seq);
 }
 
-/* before: the baseline's seq before the step. */
-static bool write_baseline(struct retention *r, uint64_t before)
+static bool write_baseline(struct retention *r)
 {
-    for (uint32_t i = 0; i < r->sale_count; i++)
-        if (r->sales[i].books.seq > before && !save_sale(r, &r->sales[i]))
+    for (uint32_t i = 0; i < r->touched_count; i++)
+        if (!save_sale(r, &r->sales[r->touched[i]]))
             return false;
     return run_for(r->statements[STMT_SAVE_SEQ], r->baseline) && sqlite3_changes(r->db) == 1 &&
            run_for(r->statements[STMT_REMOVE_EVENTS], r->baseline) &&
@@ -319,15 +323,18 @@ static bool sync_commits(struct retention *r, bool on)
 /* As fold_due(); the transaction around it. */
 static int step(struct retention *r, uint64_t published, int64_t cutoff_ms)
 {
-    uint64_t before = r->baseline;
-    if (!run(r->statements[STMT_BEGIN]))
-        return -1;
+    int rc = sqlite3_step(r->statements[STMT_BEGIN]);
+    (void)sqlite3_reset(r->statements[STMT_BEGIN]);
+    if (rc != SQLITE_DONE)
+        return rc == SQLITE_BUSY ? 0 : -1; /* somebody else writes: another time */
+    r->step_from = r->baseline;
+    r->touched_count = 0;
     int count = fold_due(r, published, cutoff_ms);
     if (count == 0 || r->stopped) {
-        r->baseline = before;
+        r->baseline = r->step_from;
         return run(r->statements[STMT_ROLLBACK]) ? 0 : -1;
     }
-    return count > 0 && write_baseline(r, before) && run(r->statements[STMT_COMMIT]) ? count : -1;
+    return count > 0 && write_baseline(r) && run(r->statements[STMT_COMMIT]) ? count : -1;
 }
 
 /* As step(); nothing while somebody reads what it would remove. */
