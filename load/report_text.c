@@ -74,10 +74,10 @@ static void put_lag(const struct summary *s, FILE *out)
     uint64_t lag_ns = hdr_percentile(summary_latency(s, LATENCY_LAG), 99);
     if (lag_ns < LAG_NOTABLE_NS)
         return;
-    (void)fprintf(out, "flashload itself was late (p99 ");
-    put_span(out, lag_ns);
     (void)fprintf(out,
-                  "): this machine is too busy for these latencies to be the server's alone\n");
+                  "flashload itself was late (p99 %.2f ms): this machine is too busy for these "
+                  "latencies to be the server's alone\n",
+                  (double)lag_ns / 1e6);
 }
 
 static void put_rates(const struct summary *s, FILE *out)

@@ -43,6 +43,15 @@ def must(done, status):
     return done
 
 
+def read_until(words, stream):
+    """Reads lines until one holds the words."""
+    seen = ""
+    while words not in seen:
+        line = stream.readline()
+        assert line, f"it ended without {words!r}: {seen}"
+        seen += line
+
+
 def report(t, *args, status=0, env=None):
     return json.loads(must(run(t, "--json", *args, env=env), status).stdout)
 
@@ -102,8 +111,7 @@ def test_load_open_loop_counts_from_the_scheduled_time(t):
                                     "--connections", 4, "--watchers", 0, "--spectators", 1])
     environment["FLASHD_TOKEN"] = shop.admin
     load = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while "arrivals" not in load.stderr.readline():
-        pass
+    read_until("arrivals", load.stderr)
     time.sleep(1)
     shop.process.send_signal(signal.SIGSTOP)
     time.sleep(1)
@@ -240,8 +248,7 @@ def test_load_says_when_the_server_dies(t):
     argv, environment = command(t, ["--json", "--url", url(shop.port), "--rate", 200, "--duration", 30])
     environment["FLASHD_TOKEN"] = shop.admin
     load = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while "arrivals" not in load.stderr.readline():
-        pass
+    read_until("arrivals", load.stderr)
     time.sleep(0.5)
     shop.kill()
     out, err = load.communicate(timeout=60 * slack())
@@ -322,8 +329,7 @@ def test_load_says_how_many_descriptors_it_needs(t):
 def test_load_ends_on_ctrl_c_with_the_report_so_far(t):
     argv, environment = command(t, ["--rate", 200, "--duration", 60, "--hold-ms", 600])
     load = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while " answers/s" not in load.stdout.readline():
-        pass
+    read_until(" answers/s", load.stdout)
     load.send_signal(signal.SIGINT)
     out, err = load.communicate(timeout=30 * slack())
     assert load.returncode == 0, (load.returncode, out, err)
