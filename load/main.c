@@ -237,8 +237,7 @@ static void wait_for_streams(struct process *p)
 static void settle(struct process *p)
 {
     struct run *run = &p->run;
-    target_end_sales(run);
-    bool good = target_read_sales(run, p->sales, p->error) &&
+    bool good = target_end_sales(run, p->error) && target_read_sales(run, p->sales, p->error) &&
                 target_read_buyers(run, &p->listed, &p->listed_count, p->error);
     if (!good)
         (void)snprintf(p->summary.audit_error, sizeof p->summary.audit_error, "%s", p->error);

@@ -23,7 +23,7 @@
 enum {
     OPEN_PATIENCE_MS = 15000,
     BUYERS_PAGE = 1000,
-    MAKERS = 16,            /* requests for new sales at a time: one commit holds them all */
+    HANDS = 16,             /* sales made or ended at a time: one commit holds them all */
     OTHER_DESCRIPTORS = 96, /* rings, pipes, files; and what a server of our own needs besides */
 };
 
@@ -224,41 +224,43 @@ static bool make_sale(struct run *run, uint32_t index, char *error)
     return good;
 }
 
-/* One of the hands that make sales: every MAKERS-th. */
-struct maker {
+typedef bool sale_act(struct run *run, uint32_t index, char *error);
+
+/* One of the hands that do something to many sales: to every HANDS-th. */
+struct hand {
     struct run *run;
+    sale_act *act;
     uint32_t first;
     bool good;
     pthread_t thread;
     char error[TARGET_ERROR_BYTES];
 };
 
-static void *make_some(void *argument)
+static void *act_on_some(void *argument)
 {
-    struct maker *m = argument;
-    m->good = true;
-    for (uint32_t i = m->first; m->good && i < m->run->options.sales; i += MAKERS)
-        m->good = make_sale(m->run, i, m->error);
+    struct hand *h = argument;
+    for (uint32_t i = h->first; h->good && i < h->run->options.sales; i += HANDS)
+        h->good = h->act(h->run, i, h->error);
     return NULL;
 }
 
-/* The first one alone: it says at what seq all begins, and what is wrong if something is. */
-static bool make_sales(struct run *run, char *error)
+/* The first sale alone: it says what is wrong if something is. */
+static bool act_on_all(struct run *run, sale_act *act, char *error)
 {
-    static struct maker makers[MAKERS];
-    if (!make_sale(run, 0, error))
+    static struct hand hands[HANDS];
+    if (!act(run, 0, error))
         return false;
-    uint32_t hands = run->options.sales > 1 ? MAKERS : 0, started = 0;
-    for (; started < hands; started++) {
-        makers[started] = (struct maker){.run = run, .first = started + 1};
-        if (pthread_create(&makers[started].thread, NULL, make_some, &makers[started]) != 0)
+    uint32_t wanted = run->options.sales > 1 ? HANDS : 0, started = 0;
+    for (; started < wanted; started++) {
+        hands[started] = (struct hand){.run = run, .act = act, .first = started + 1, .good = true};
+        if (pthread_create(&hands[started].thread, NULL, act_on_some, &hands[started]) != 0)
             break;
     }
-    bool good = started == hands || complain(error, "cannot start threads");
+    bool good = started == wanted || complain(error, "cannot start threads");
     for (uint32_t i = 0; i < started; i++) {
-        (void)pthread_join(makers[i].thread, NULL);
-        if (good && !makers[i].good)
-            good = complain(error, "%s", makers[i].error);
+        (void)pthread_join(hands[i].thread, NULL);
+        if (good && !hands[i].good)
+            good = complain(error, "%s", hands[i].error);
     }
     return good;
 }
@@ -317,19 +319,24 @@ bool target_open_sales(struct run *run, char *error)
             "a token is missing: to make a sale, give an admin's with --token, --token-file or "
             "FLASHD_TOKEN (flashd token --role admin --sub me); or buy in a sale that is open with "
             "--sale ID");
-    bool good = run->sales_are_ours ? make_sales(run, error) : look_at_sale(run, error);
+    bool good = run->sales_are_ours ? act_on_all(run, make_sale, error) : look_at_sale(run, error);
     if (!good || !wait_until_open(run, error))
         return false;
     return run_index_sales(run) || complain(error, "no memory for %u sales", run->options.sales);
 }
 
-void target_end_sales(struct run *run)
+static bool end_sale(struct run *run, uint32_t index, char *error)
 {
-    char error[TARGET_ERROR_BYTES], path[64 + ID_BYTES_MAX];
-    for (uint32_t i = 0; run->sales_are_ours && i < run->options.sales; i++) {
-        (void)snprintf(path, sizeof path, "/sales/%s/end", run->sales[i].id);
-        json_decref(ask_json(run, "POST", path, NULL, 200, error));
-    }
+    char path[64 + ID_BYTES_MAX];
+    (void)snprintf(path, sizeof path, "/sales/%s/end", run->sales[index].id);
+    json_t *ended = ask_json(run, "POST", path, NULL, 200, error);
+    json_decref(ended);
+    return ended != NULL;
+}
+
+bool target_end_sales(struct run *run, char *error)
+{
+    return !run->sales_are_ours || act_on_all(run, end_sale, error);
 }
 
 /* ---- the books ---- */

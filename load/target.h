@@ -33,7 +33,7 @@ bool site_probe(const struct site *site, const char *url, char *error);
 /* Makes the sales, or looks at the one that is given; waits until they are open. */
 bool target_open_sales(struct run *run, char *error);
 /* Ends those that we made, so that who still waits is told so. */
-void target_end_sales(struct run *run);
+bool target_end_sales(struct run *run, char *error);
 /* Reads every sale as it is now. */
 bool target_read_sales(const struct run *run, struct final_sale *sales, char *error);
 /* Reads every sale's buyers list; *listed is the caller's to free. */

@@ -337,6 +337,7 @@ def test_load_ends_on_ctrl_c_with_the_report_so_far(t):
     assert os.listdir(t.folder) == [], "its temporary directory is left behind"
 
 
+@patient
 def test_load_draws_in_place_on_a_terminal(t):
     argv, environment = command(t, ["--rate", 100, "--duration", 1, *QUICK])
     environment["TERM"] = "xterm"
@@ -379,6 +380,7 @@ def has_shape(value, shape, where="report"):
         has_shape(value[name], inner, f"{where}.{name}")
 
 
+@patient
 def test_load_json_is_for_machines(t):
     seen = report(t, "small", *QUICK)
     has_shape(seen, SHAPE)
