@@ -16,7 +16,7 @@ Streams, 1,000 of them, one event at a time: flashd beside nginx with nchan (ben
 Each round measures each server at full speed (bench/measure.py: wrk; Redis: redis-benchmark), then with random
 arrivals at half of the rate it just showed (openloop), and each next round begins with the next server. Before that
 every shop must show that it does the job: check_job(). The peers do less than flashd: no events, no streams, no
-expiry of holds. Redis neither snapshots nor rewrites its file meanwhile.
+queue of holds that will expire. Redis neither snapshots nor rewrites its file meanwhile.
 Needs what ./run bench peers installs. Uses free loopback ports and a folder of its own in $BENCH_DIR or /tmp.
 """
 import argparse, contextlib, csv, datetime, json, os, pathlib, platform, re, resource, shutil, signal, subprocess, sys

@@ -120,7 +120,7 @@ def section(result):
         BEGIN + "\n" + said(
             "Every buyer new, every purchase accepted, 64 connections, everything on one machine, in turns. CPU time is"
             " that of all processes of a server together; half load is half of what each could do just before, with"
-            " random arrivals. The peers write no events and expire no holds; flashd does both within its figures."),
+            " random arrivals. The peers write no events and queue no holds for expiry; flashd does both within its figures."),
         markdown(table(result["purchases"], PURCHASES)),
         said(ahead(result["purchases"], PURCHASES) + " nginx decides and stores nothing; Redis by itself speaks neither"
              " HTTP nor JSON."),
