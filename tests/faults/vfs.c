@@ -60,11 +60,6 @@ uint64_t vfs_calls(void)
     return atomic_load(&call_count);
 }
 
-bool vfs_has_struck(void)
-{
-    return atomic_load(&struck);
-}
-
 /* ---- deciding ---- */
 
 static bool is_planned(uint64_t number)

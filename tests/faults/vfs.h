@@ -57,9 +57,8 @@ const char *vfs_fault_name(enum vfs_fault fault);
 bool vfs_install(const struct vfs_plan *plan, struct tape *tape);
 /* The tape that is being written; NULL for none. */
 struct tape *vfs_tape(void);
-/* Durable calls so far, and whether one has gone wrong by plan. */
+/* Durable calls so far. */
 uint64_t vfs_calls(void);
-bool vfs_has_struck(void);
 
 /* For calls outside of SQLite (own.c): counts one, and says what is to become of it. */
 enum vfs_fault vfs_strike(enum durable_call call);
