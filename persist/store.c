@@ -103,7 +103,8 @@ static bool complain(char *error, size_t bytes, const char *what, const char *na
     return false;
 }
 
-/* Puts the names in a directory on the disk. dir/below; below may be "". */
+/* Puts the names in a directory on the disk. dir/below; below may be "". Some file systems know no such sync, or
+ * do not change (EINVAL, EROFS): they are as good as they get. */
 static bool sync_directory(const char *dir, const char *below)
 {
     char path[PATH_BYTES_MAX + 4];
@@ -113,7 +114,7 @@ static bool sync_directory(const char *dir, const char *below)
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return false;
-    bool synced = fsync(fd) == 0;
+    bool synced = fsync(fd) == 0 || errno == EINVAL || errno == EROFS;
     int why = errno;
     (void)close(fd);
     errno = why;
