@@ -204,6 +204,8 @@ static bool write_batch(struct journal *j)
 /* Everything becomes visible before committed_seq says so. */
 static bool show_events(struct journal *j)
 {
+    if (FAULT(FAULT_LATE_VIEW))
+        (void)nanosleep(&(const struct timespec){0, 3000000}, NULL);
     atomic_fetch_add_explicit(&j->engine->view_generation, 1, memory_order_acq_rel);
     for (uint32_t i = 0; i < j->batch_count; i++)
         if (!view_apply(&j->batch[i]))

@@ -188,7 +188,7 @@ def test_a_sale_that_is_over_or_paused_is_compared_too(t):
 
 def faulty(t, fault):
     executable = os.path.join(os.path.dirname(harness.binary()), "flashd_faults")
-    return t.shop("--workers", "2", executable=executable, env={"FLASHD_FAULT": fault})
+    return t.shop("--workers", "2", "--net-threads", "2", executable=executable, env={"FLASHD_FAULT": fault})
 
 
 def caught(t, fault, word):
@@ -269,8 +269,7 @@ def trade(shop, sales, stop, seed, me):
     return count
 
 
-def under_load(t, seconds):
-    shop = t.shop("--workers", "2", "--net-threads", "2")
+def under_load(shop, seconds, kinds=("expired", "promoted", "cancelled", "paid", "queued")):
     seed = random.randrange(1 << 32)
     sales = [shop.open_sale(stock=stock, maxPerBuyer=3, holdMs=hold)
              for stock, hold in ((40, 60), (400, 200), (100000, 30))]
@@ -289,21 +288,25 @@ def under_load(t, seconds):
     stampede(shop, 7, work)
     divergent = [last for last in runs if last["divergent"] != 0]
     assert not divergent, f"false alarm, seed {seed}: {divergent[0]}"
-    assert len(runs) >= 10 and runs[-1]["seq"] > runs[0]["seq"] + 100, (len(runs), runs[0], runs[-1])
+    assert len(runs) >= 5 and runs[-1]["seq"] > runs[0]["seq"] + 100, (len(runs), runs[0], runs[-1])
     for sale in sales:
         assert shop.sale(sale)["state"] == "ACTIVE"
-    kinds = set(shop.event_types())
-    assert {"order.expired", "order.promoted", "order.cancelled", "order.paid", "order.queued"} <= kinds, kinds
+    seen = set(shop.event_types())
+    assert {"order." + kind for kind in kinds} <= seen, seen
     shop.balance_books()
 
 
 def test_under_load_there_is_no_false_alarm(t):
-    under_load(t, 2)
+    under_load(t.shop("--workers", "2", "--net-threads", "2"), 2)
+
+
+def test_nor_while_readers_see_commits_late(t):
+    under_load(faulty(t, "late-view"), 2, kinds=("expired", "cancelled"))
 
 
 @patient
 def test_under_longer_load_there_is_no_false_alarm(t):
-    under_load(t, 8)
+    under_load(t.shop("--workers", "3", "--net-threads", "2"), 8)
 
 
 @patient
