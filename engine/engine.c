@@ -173,8 +173,10 @@ bool engine_start(struct engine *e)
     for (uint32_t i = 0; i < e->options.workers; i++)
         if (pthread_create(&e->worker_threads[i], NULL, worker_main, &e->workers[i]) != 0)
             return false;
-    return e->options.reconcile.store.compare == NULL ||
-           pthread_create(&e->reconciler_thread, NULL, reconciler_main, e) == 0;
+    if (e->options.reconcile.store.compare == NULL)
+        return true;
+    reconcile_plan(&e->reconciler, now_read());
+    return pthread_create(&e->reconciler_thread, NULL, reconciler_main, e) == 0;
 }
 
 void engine_stop(struct engine *e)

@@ -504,6 +504,11 @@ static int64_t next_ms(struct reconciler *r, struct now now)
     return again;
 }
 
+void reconcile_plan(struct reconciler *r, struct now now)
+{
+    (void)next_ms(r, now);
+}
+
 bool reconcile_round(struct reconciler *r, struct now now, int64_t *sleep_ms)
 {
     uint32_t waiting[PORTS_MAX];

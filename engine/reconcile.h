@@ -127,6 +127,8 @@ struct reconciler {
 
 /* --- main --- */
 void reconcile_init(struct reconciler *r, struct engine *engine, struct reconcile_options options);
+/* Before its thread starts: who asks at once is told when the first run is due. */
+void reconcile_plan(struct reconciler *r, struct now now);
 /* A run that goes on is given up, and whoever waits for one is answered. */
 void reconcile_leave(struct reconciler *r);
 
