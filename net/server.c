@@ -19,6 +19,7 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/diag.h"
@@ -26,6 +27,8 @@
 
 enum {
     BACKLOG = 4096,
+    PORT_WAIT_MS = 2000, /* for a port that is in use; see probe_port() */
+    PORT_POLL_MS = 10,
     OTHER_DESCRIPTORS = 32, /* database, rings, eventfds, listeners, standard streams */
 };
 
@@ -83,18 +86,32 @@ static int bind_socket(const char *host, uint16_t *port, bool shared)
     return fd;
 }
 
-static bool probe_port(struct server *server, char *error, size_t error_bytes)
+/* 0, or why nobody can listen there now. server->port becomes the port. */
+static int probe_once(struct server *server)
 {
     uint16_t port = server->options.port;
     int fd = bind_socket(server->options.host, &port, false);
-    bool free_port = fd >= 0 && (listen(fd, 1) == 0);
-    if (!free_port)
-        snprintf(error, error_bytes, "cannot listen on %s:%u: %s", server->options.host,
-                 server->options.port, strerror(errno));
+    int code = fd < 0 || listen(fd, 1) != 0 ? errno : 0;
     if (fd >= 0)
         (void)close(fd);
     server->port = port;
-    return free_port;
+    return code;
+}
+
+/* A flashd that was killed may be gone and its listener not yet: the kernel takes io_uring apart in its
+ * own time. So a port in use is given a moment before it counts as somebody else's. */
+static bool probe_port(struct server *server, char *error, size_t error_bytes)
+{
+    const struct timespec pause = {.tv_nsec = PORT_POLL_MS * 1000000L};
+    int code = probe_once(server);
+    for (int ms = 0; code == EADDRINUSE && ms < PORT_WAIT_MS; ms += PORT_POLL_MS) {
+        (void)nanosleep(&pause, NULL);
+        code = probe_once(server);
+    }
+    if (code != 0)
+        snprintf(error, error_bytes, "cannot listen on %s:%u: %s", server->options.host,
+                 server->options.port, strerror(code));
+    return code == 0;
 }
 
 /* ---- opening ---- */

@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 
-from harness import lasting_port, patient, slack
+from harness import Ended, lasting_port, patient, raises, slack
 from test_streams import Follower, Load, Watcher, committed, head, heard, in_threads, notices, same
 
 
@@ -127,3 +127,24 @@ def test_1000_reconnects_and_20_restarts_under_load_lose_and_repeat_no_event(t):
 
 def test_60_reconnects_and_2_restarts_under_load_lose_and_repeat_no_event(t):
     reconnect(t, restarts=2, reconnects=60, up_s=0.4, followers=3)
+
+
+@patient
+def test_a_killed_server_starts_again_on_its_port_at_once(t):
+    """The kernel may close the listener of a process with io_uring some time after that process."""
+    shop = t.shop("--net-threads", "2", port=lasting_port())
+    for _ in range(60):
+        wires = [shop.wire() for _ in range(20)]
+        for wire in wires:
+            wire.send("GET /api/v1/sales/events HTTP/1.1\r\nHost: x\r\n\r\n")
+        shop.kill()
+        shop.start()
+        for wire in wires:
+            wire.close()
+
+
+def test_a_port_that_stays_in_use_is_refused(t):
+    shop = t.shop()
+    other = t.server(port=shop.port)
+    ended = raises(Ended, other.start)
+    assert ended.status == 1 and "Address already in use" in ended.stderr, ended.stderr
