@@ -6,7 +6,7 @@ linear.py: records histories of flashd under load and checks that each is linear
     linear.py --self-test [--tally FILE]     shows the checker rejecting wrong histories (test_checker.py)
 
 Eight sales at a time, six clients each, against a server with two workers and two net threads; a fresh server
-for every forty. A history that is wrong is kept in DIR as text. Anything random comes from the seed, but for the
+for every forty sales. A history that is wrong is kept in DIR as text. Anything random comes from the seed, but for the
 interleaving, which the machine gives.
 """
 import argparse
@@ -71,7 +71,7 @@ def run(args):
                     explained[checker.check(recording.terms, recording.ops, events)] += 1
                 except checker.Wrong as error:
                     failed += 1
-                    path = keep(args.keep or os.getcwd(), recording, events, error) if args.keep else "not kept"
+                    path = keep(args.keep, recording, events, error) if args.keep else "not kept"
                     print(f"FAIL history {recording.seed}: {error} ({path})", flush=True)
         finally:
             test.end()
