@@ -52,7 +52,12 @@ static void pair_time_of(struct text *out, const char *key, const _Atomic int64_
 void put_order(struct text *out, const struct engine *engine, const struct order *order)
 {
     const struct sale *sale = engine_sale_at(engine, order->sale);
-    uint64_t committed = atomic_load_explicit(&order->committed, memory_order_acquire);
+    uint64_t committed;
+    uint32_t position;
+    do { /* the place in the list has to be one that it had in this state */
+        committed = atomic_load_explicit(&order->committed, memory_order_acquire);
+        position = view_position(sale, order);
+    } while (committed != atomic_load_explicit(&order->committed, memory_order_acquire));
     enum order_state state = order_committed_state(committed);
     text_str(out, "{");
     pair_order_id(out, engine, order);
@@ -62,7 +67,6 @@ void put_order(struct text *out, const struct engine *engine, const struct order
     pair_name(out, "state", order_state_name(state));
     if (state == ORDER_PAYMENT)
         pair_time_of(out, "expiresAt", &order->expires_at_ms);
-    uint32_t position = state == ORDER_WAITING ? view_position(sale, order) : 0;
     if (position > 0)
         text_pair_number(out, "position", position);
     pair_time_of(out, "updatedAt", &order->changed_at_ms);
