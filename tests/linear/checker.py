@@ -342,11 +342,11 @@ def place_read(timeline, op, as_of, earliest, latest, lenient):
         places = [as_of.get(op.seq, -1)]
     else:
         places = range(earliest, latest + 1)
+    if lenient and found_no_room(op) and overlooked(timeline, op, earliest, latest):
+        return earliest
     for k in places:
         if earliest <= k <= latest and timeline.fits(op, k):
             return k
-    if lenient and found_no_room(op) and overlooked(timeline, op, earliest, latest):
-        return earliest
     raise Misplaced(op, f"no place for it from {earliest} {timeline.rows[earliest]}"
                         f" to {latest} {timeline.rows[latest]}")
 
