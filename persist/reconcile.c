@@ -268,6 +268,8 @@ static bool make_room(struct replay *r, uint64_t seq)
         r->failure = "out of memory";
         return false;
     }
+    /* One fault must not clear two megabytes at a time: it would hold the core for too long. */
+    (void)madvise(map, room * sizeof *r->orders, MADV_NOHUGEPAGE);
     r->orders = map;
     r->room = room;
     return true;
