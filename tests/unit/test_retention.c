@@ -132,7 +132,7 @@ static void every_baseline_balances_and_recovers_while_the_sale_goes_on(void **s
     uint64_t before = 0, steps = 0;
     (void)state;
     open_place(&p, 2000, 1);
-    while (before < EVENTS) {
+    while (before < past_events(p.past)) {
         (void)look(&p, past_events(p.past), false);
         assert_true(baseline(&p) > before);
         assert_true(baseline(&p) <= before + RETENTION_STEP_EVENTS);
