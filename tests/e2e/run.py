@@ -3,7 +3,7 @@
 run.py: finds every test_*(t) in tests/e2e/test_*.py and runs them, several at a time, each in a process
 of its own with servers of its own. Failing tests show what they expected and what the server said.
 
-    run.py [--binary build/flashd] [--jobs 4] [--short] [--slack 3] [--list] [--tally FILE] [WORD...]
+    run.py [--binary build/flashd] [--jobs 6] [--short] [--slack 3] [--list] [--tally FILE] [WORD...]
 
 WORD: only tests whose file or name holds one of the words. --short leaves out @patient and @alone.
 --tally appends "passed failed" to a file, for ./run test.
@@ -63,7 +63,7 @@ def report(title, error, seconds, failed):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--binary")
-    parser.add_argument("--jobs", type=int, default=4)
+    parser.add_argument("--jobs", type=int, default=6)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--slack")
     parser.add_argument("--list", action="store_true")

@@ -808,10 +808,10 @@ def test_two_devices_of_a_user_get_everything(t):
     bob = shop.must_hold(sale, "bob")
     shop.must_wait(sale, "ann")
     shop.must_cancel(bob)
+    told = [stream.until_named("order.promoted") for stream in (first, second, third)]
     wanted = committed(shop, 0, "aggregate_type = 'order' AND payload LIKE '%\"buyerName\":\"ann\"%'")
     assert len(wanted) == 22
-    for stream in (first, second, third):
-        events = stream.until_named("order.promoted")
+    for events in told:
         same(heard(orders_only(events)), wanted)
         assert [event.name for event in events].count("queue_switch") == 1
 
