@@ -37,7 +37,8 @@ def main():
     args = parser.parse_args(args)
     with tempfile.TemporaryDirectory() as folder:
         report = os.path.join(folder, "report.xml")
-        ran = subprocess.run(args.prefix.split() + ["ctest", "--parallel", "2", "--test-dir", args.build, "--output-junit", report,
+        ran = subprocess.run(args.prefix.split() + ["ctest", "--parallel", "2", "--test-dir", args.build,
+                                                    "--output-junit", report,
                                                     "--test-output-size-passed", "10000000",
                                                     "--test-output-size-failed", "10000000"] + rest,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
