@@ -120,13 +120,17 @@ void broadcast_close(struct broadcaster *b)
     free(b);
 }
 
-bool broadcast_take(struct broadcaster *b, uint32_t net, struct subscription *subscription)
+bool broadcast_has_room(const struct broadcaster *b, uint32_t net, uint32_t on_their_way)
+{
+    return ck_ring_size(&b->inboxes[net].ring) + on_their_way < INBOX_SLOTS - 1;
+}
+
+void broadcast_take(struct broadcaster *b, uint32_t net, struct subscription *subscription)
 {
     struct handoff handoff = {*subscription};
-    if (!handoff_ring_push(&b->inboxes[net], &handoff))
-        return false;
+    bool pushed = handoff_ring_push(&b->inboxes[net], &handoff);
+    MUST(pushed, "an inbox full below its bound");
     wake(b);
-    return true;
 }
 
 /* ---- new events ---- */

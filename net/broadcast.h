@@ -60,8 +60,10 @@ bool broadcast_start(struct broadcaster *broadcaster);
 void broadcast_stop(struct broadcaster *broadcaster);
 void broadcast_close(struct broadcaster *broadcaster);
 
-/* Net thread `net`: hands a copy of the subscription over; false when its inbox is full (answer 503). */
-bool broadcast_take(struct broadcaster *broadcaster, uint32_t net,
+/* Net thread `net`: whether its inbox has room for one more than those that are on their way to it. */
+bool broadcast_has_room(const struct broadcaster *broadcaster, uint32_t net, uint32_t on_their_way);
+/* Net thread `net`: hands a copy of the subscription over; there must be room. */
+void broadcast_take(struct broadcaster *broadcaster, uint32_t net,
                     struct subscription *subscription);
 /* Any thread: figures for people; borrowed. */
 const struct broadcast_stats *broadcast_stats_of(const struct broadcaster *broadcaster);

@@ -139,6 +139,7 @@ void conn_close(struct net *net, struct conn *conn)
 void conn_hand_over(struct net *net, struct conn *conn, struct subscription *subscription)
 {
     conn->subscription = subscription;
+    net->handing_over++;
     leave_to_close(net, conn);
     stop_recv(net, conn);
 }
@@ -147,14 +148,15 @@ void conn_hand_over(struct net *net, struct conn *conn, struct subscription *sub
 static void let_go(struct net *net, struct conn *conn)
 {
     struct subscription *subscription = conn->subscription;
-    bool taken = false;
-    if (subscription != NULL && !conn->peer_done) {
+    bool taken = subscription != NULL && !conn->peer_done;
+    if (taken) {
         subscription->fd = conn->fd;
-        taken = broadcast_take(net->server->options.broadcaster, net->index, subscription);
-    }
-    free(subscription);
-    if (!taken)
+        broadcast_take(net->server->options.broadcaster, net->index, subscription);
+    } else {
         (void)close(conn->fd);
+    }
+    net->handing_over -= subscription != NULL;
+    free(subscription);
 }
 
 void conn_reap(struct net *net)

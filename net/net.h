@@ -130,6 +130,7 @@ struct net {
     uint32_t conns_room, conns_made, open_count, open_max;
     uint32_t *free_slots, free_count;
     struct conn *closing; /* linked by `newer`: waiting for their last completions */
+    uint32_t handing_over; /* of these: to the broadcaster */
     struct deadline_list deadlines[DEADLINE_COUNT];
     struct net_counters counters;
     struct now now;

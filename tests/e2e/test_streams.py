@@ -5,6 +5,7 @@ import os
 import random
 import re
 import signal
+import socket
 import threading
 import time
 from urllib.parse import quote
@@ -1420,6 +1421,22 @@ def test_more_streams_than_the_cap_are_told_to_come_back_later(t):
     expect_full(refused(shop, PUBLIC))
     for stream in streams:
         assert not stream.ended
+
+
+@patient
+def test_of_many_streams_at_once_each_gets_an_answer(t):
+    """More than the broadcaster's inbox holds, while it is busy with the first: a stream or 503, never nothing."""
+    shop = t.shop("--net-threads", "1")
+    sockets = [socket.create_connection(("127.0.0.1", shop.port)) for _ in range(1800)]
+    for one in sockets:
+        one.sendall(f"GET {PUBLIC} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+    answers = []
+    for one in sockets:
+        one.settimeout(20)
+        answers.append(one.recv(4096).split(b"\r\n")[0])
+        one.close()
+    assert set(answers) <= {b"HTTP/1.1 200 OK", b"HTTP/1.1 503 Service Unavailable"}, set(answers)
+    assert answers.count(b"HTTP/1.1 200 OK") >= 1000, len(answers)
 
 
 def test_more_streams_from_one_address_than_its_cap_do_not_keep_out_the_others(t):
