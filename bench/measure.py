@@ -15,6 +15,7 @@ import threading, time, urllib.error, urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FLASHD = os.environ.get("FLASHD", str(ROOT / "build/flashd"))
+FLOOR = str(ROOT / "build/bench/floor")
 OPENLOOP = os.environ.get("OPENLOOP", str(ROOT / "build/bench/openloop"))
 LUA = str(ROOT / "bench/purchases.lua")
 SECRET = "bench-secret-bench-secret-bench-secret"
@@ -30,6 +31,20 @@ def http(method, url, body=None, token=None):
     data = json.dumps(body).encode() if body is not None else None
     with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=STEP_S) as reply:
         return json.loads(reply.read())
+
+
+def answer_to(url, request):
+    """The bytes that a server answers this request with."""
+    host, port = url.split("/")[2].split(":")
+    with socket.create_connection((host, int(port)), STEP_S) as asked:
+        asked.sendall(request.encode())
+        answer = b""
+        while not (whole := re.match(rb".*?Content-Length: (\d+).*?\r\n\r\n", answer, re.S | re.I)) \
+                or len(answer) < whole.end() + int(whole[1]):
+            if not (more := asked.recv(1 << 16)):
+                sys.exit(f"{url} answers {answer!r}")
+            answer += more
+        return answer
 
 
 def free_port():
@@ -194,6 +209,19 @@ class Flashd(Server):
         """How many live orders the sale has."""
         seen = http("GET", f"{self.url}/sales/{sale}")
         return seen["held"] + seen["sold"] + seen["waiting"]
+
+
+class Floor(Server):
+    """bench/floor.c: the bytes of an answer, and of a frame to every stream, and nothing else."""
+
+    name = "floor"
+
+    def __init__(self, folder, answer, frame=b""):
+        super().__init__()
+        paths = [pathlib.Path(folder) / name for name in ("floor-answer", "floor-frame")]
+        for path, content in zip(paths, (answer, frame)):
+            path.write_bytes(content)
+        self.spawn_until_ready([FLOOR, *map(str, paths)], f"{folder}/floor.log")
 
 
 class Nginx(Server):

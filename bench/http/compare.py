@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""CPU time per request of flashd beside nginx, in turns, in one run.
+"""CPU time per request of flashd beside nginx and beside no work at all, in turns, in one run.
 
   compare.py purchase   durable purchases, every buyer new, every purchase accepted
   compare.py sold-out   purchases that a sold-out sale refuses
 
-nginx answers `return 200` (`return 400` for sold-out) with a body of the same size to the same requests.
+nginx answers `return 200` (`return 400` for sold-out) with a body of the same size to the same requests. The floor
+(bench/floor.c) is io_uring alone: it answers with the bytes that flashd has answered once. Nothing that uses the
+kernel's TCP in the way flashd does can cost less on this machine, so floor / nginx bounds flashd / nginx from below.
 Load: wrk, 64 connections, keep-alive, no pipelining, on loopback. What is compared is user + system CPU
 time of all of a server's processes per answered request; the ratio is taken round by round.
-Needs: build/flashd, wrk, nginx (Debian's packages). With more peers: bench/peers/compare.py.
+Needs: build/flashd, build/bench/floor, wrk, nginx (Debian's packages). With more peers: bench/peers/compare.py.
 """
 import argparse, os, pathlib, shutil, statistics, sys, tempfile
 
@@ -37,25 +39,28 @@ def main():
             '{"type":"urn:flashd:problem:sold-out","title":"Bad Request","status":400,'
             '"detail":"too few units are left unsold","code":"sold-out"}'))
         sell_out(flashd, sale)
-    nginx = measure.Nginx(folder, answer)
+    servers = (flashd, measure.Nginx(folder, answer),
+               measure.Floor(folder, measure.answer_to(flashd.url, flashd.buy_request(sale))))
     rows = []
     try:
         for n in range(args.rounds + 1):
-            mine, theirs = (server.saturate([sale], args.seconds, refused=not selling) for server in (flashd, nginx))
+            row = [server.saturate([sale], args.seconds, refused=not selling) for server in servers]
             if n == 0:
                 continue  # warm-up
-            ratio = mine["cpu_us"] / theirs["cpu_us"]
-            rows.append((ratio, mine, theirs))
-            print(f"round {n}: flashd {mine['cpu_us']:.2f} us, {mine['rate']:.0f}/s, p50 {mine['p50_us']} us,"
-                  f" p99 {mine['p99_us']} us; nginx {theirs['cpu_us']:.2f} us, {theirs['rate']:.0f}/s;"
-                  f" ratio {ratio:.3f}", flush=True)
+            rows.append(row)
+            print(f"round {n}: " + "; ".join(
+                f"{server.name} {got['cpu_us']:.2f} us, {got['rate']:.0f}/s,"
+                f" p50 {got['p50_us']} us, p99 {got['p99_us']} us" for server, got in zip(servers, row)), flush=True)
     finally:
-        flashd.stop()
-        nginx.stop()
+        for server in servers:
+            server.stop()
         shutil.rmtree(folder)
-    print(f"{args.what}: CPU time per request, flashd / nginx: {measure.spread([row[0] for row in rows], 3)};"
-          f" flashd {statistics.median(r[1]['cpu_us'] for r in rows):.2f} us,"
-          f" nginx {statistics.median(r[2]['cpu_us'] for r in rows):.2f} us")
+    costs = [[got["cpu_us"] for got in row] for row in rows]
+    for n, name in ((0, "flashd"), (2, "floor")):
+        print(f"{args.what}: CPU time per request, {name} / nginx:"
+              f" {measure.spread([cost[n] / cost[1] for cost in costs], 3)}")
+    print("median us: " + ", ".join(f"{server.name} {statistics.median(cost[n] for cost in costs):.2f}"
+                                    for n, server in enumerate(servers)))
 
 
 if __name__ == "__main__":

@@ -71,6 +71,20 @@ class Nchan(measure.Nginx):
                     answered += publisher.recv(1 << 16)
 
 
+class Floor(measure.Floor):
+    """As many bytes a frame as nchan's."""
+
+    def __init__(self, folder):
+        frame = f"id: 1234567\nevent: order.reserved\ndata: {'m' * 230}\n\n".encode()
+        super().__init__(folder, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", frame)
+
+    def subscribe(self):
+        return request("GET", "/stream")
+
+    def shot(self):
+        return request("POST", "/frame", body="{}")
+
+
 class Audience:
     """Streams of one server, held by the C client; ends with the block."""
 

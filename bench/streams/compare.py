@@ -11,24 +11,26 @@ The streams are build/bench/audience's, everything is on loopback. flashd's are 
 consumer's token; nchan's are EventSource subscribers of one channel, whose publisher posts as many bytes as an
 event of flashd has. CPU time is user + system of the whole server, whatever it is that it spent it on: flashd's
 purchases and commits are in it. A delay begins when the purchase's answer arrives at the client (the event's commit
-is just before it), and may be negative: the frame can overtake the answer.
+is just before it), and may be negative: the frame can overtake the answer. fanout has a third server, the floor
+(bench/floor.c): io_uring that sends as many bytes to as many sockets and does nothing else.
 Needs: build/flashd, build/bench/, wrk, nginx-light, libnginx-mod-nchan (Debian's packages).
 """
 import argparse, contextlib, os, pathlib, shutil, statistics, sys, tempfile, time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from audience import Audience, Flashd, Nchan, at_once, memory_of, one_by_one  # noqa: E402
+import measure  # noqa: E402
+from audience import Audience, Flashd, Floor, Nchan, at_once, memory_of, one_by_one  # noqa: E402
 
 
 def in_turns(part, servers, rounds, *args):
-    """Rounds of (flashd, nchan), after one to warm up."""
+    """Rounds of what each server did, after one to warm up."""
     rows = []
     for n in range(rounds + 1):
         row = [part(server, *args) for server in servers]
         if n > 0:
             rows.append(row)
-            print(f"  round {n}: flashd {row[0]['us']:.3f} us, nchan {row[1]['us']:.3f} us, ratio"
-                  f" {row[0]['us'] / row[1]['us']:.3f}; {row[0]['seconds']:.2f} s, {row[1]['seconds']:.2f} s", flush=True)
+            print(f"  round {n}: " + ", ".join(f"{server.name} {got['us']:.3f} us ({got['seconds']:.2f} s)"
+                                               for server, got in zip(servers, row)), flush=True)
     return rows
 
 
@@ -36,16 +38,17 @@ def median(rows, server, key):
     return statistics.median(row[server][key] for row in rows)
 
 
-def tell_ratio(what, rows, target):
-    ratios = [row[0]["us"] / row[1]["us"] for row in rows]
-    print(f"{what}: flashd {median(rows, 0, 'us'):.3f} us, nchan {median(rows, 1, 'us'):.3f} us; flashd / nchan median"
-          f" {statistics.median(ratios):.3f} (min {min(ratios):.3f}, max {max(ratios):.3f}); target {target}")
+def tell_ratio(what, rows, target, server=0, name="flashd"):
+    ratios = [row[server]["us"] / row[1]["us"] for row in rows]
+    print(f"{what}: {name} {median(rows, server, 'us'):.3f} us, nchan {median(rows, 1, 'us'):.3f} us; {name} / nchan"
+          f" {measure.spread(ratios, 3)}; target {target}")
 
 
 def fanout(args, folder):
-    with both(folder) as servers:
+    with all_of((Flashd, Nchan, Floor), folder) as servers:
         rows = in_turns(one_by_one, servers, args.rounds, 1000, args.events, folder)
     tell_ratio("fanout, CPU per delivered frame", rows, 0.45)
+    tell_ratio("fanout, CPU per delivered frame", rows, "none: it bounds the line above", 2, "floor")
     for i, name in enumerate(("flashd", "nchan")):
         print(f"delay to a client at 1,000 streams, {name}: " + ", ".join(
             f"{since} p50 {median(rows, i, key + '_p50_us'):.0f} us p99 {median(rows, i, key + '_p99_us'):.0f} us"
@@ -54,7 +57,7 @@ def fanout(args, folder):
 
 
 def burst(args, folder, one=None):
-    with both(folder) as servers:
+    with all_of((Flashd, Nchan), folder) as servers:
         if one is None:
             one = statistics.median(one_by_one(servers[1], 1000, args.events, folder)["us"] for _ in range(3))
         rows = in_turns(at_once, servers, args.rounds, 100, 10000, folder)
@@ -94,10 +97,10 @@ def mute(args, folder):
 
 
 @contextlib.contextmanager
-def both(folder):
+def all_of(kinds, folder):
     with contextlib.ExitStack() as stack:
         servers = []
-        for kind in (Flashd, Nchan):
+        for kind in kinds:
             servers.append(kind(folder))
             stack.callback(servers[-1].stop)
         yield servers
