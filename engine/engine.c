@@ -57,11 +57,12 @@ bool engine_init(struct engine *e, struct engine_options options, struct journal
 
 void engine_free(struct engine *e)
 {
-    for (uint32_t i = 0; i < e->options.workers; i++)
+    for (uint32_t i = 0; e->workers != NULL && i < e->options.workers; i++)
         worker_free(&e->workers[i]);
-    for (uint32_t i = 0; i < e->options.ports; i++)
+    for (uint32_t i = 0; e->ports != NULL && i < e->options.ports; i++)
         port_free(&e->ports[i]);
-    clock_free(&e->clock);
+    if (e->clock.engine != NULL)
+        clock_free(&e->clock);
     journal_free(&e->journal);
     seqmap_free(&e->seqmap);
     keys_free(&e->keys);

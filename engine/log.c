@@ -33,7 +33,8 @@ bool log_init(struct log *log, uint64_t last_seq)
 
 void log_free(struct log *log)
 {
-    munmap(log->slots, sizeof(struct log_slot) * LOG_SLOTS);
+    if (log->slots != NULL)
+        munmap(log->slots, sizeof(struct log_slot) * LOG_SLOTS);
 }
 
 static uint64_t slowest_cursor(const struct log *log)

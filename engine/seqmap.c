@@ -15,13 +15,16 @@ static const uintptr_t SALE_BIT = 1;
 
 bool seqmap_init(struct seqmap *map)
 {
-    map->chunks = mmap(NULL, sizeof *map->chunks * SEQMAP_CHUNKS, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return map->chunks != MAP_FAILED;
+    void *chunks = mmap(NULL, sizeof *map->chunks * SEQMAP_CHUNKS, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    map->chunks = chunks != MAP_FAILED ? chunks : NULL;
+    return map->chunks != NULL;
 }
 
 void seqmap_free(struct seqmap *map)
 {
+    if (map->chunks == NULL)
+        return;
     for (uint32_t i = 0; i < SEQMAP_CHUNKS; i++)
         free((void *)atomic_load_explicit(&map->chunks[i], memory_order_relaxed));
     munmap((void *)map->chunks, sizeof *map->chunks * SEQMAP_CHUNKS);
