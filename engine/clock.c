@@ -74,6 +74,14 @@ static uint64_t emit(struct clock *c, struct sale *sale, enum event_kind kind, s
     return event.seq;
 }
 
+/* The word before the event is read: nobody learns of an open sale that still refuses. */
+static void open_sale(struct clock *c, struct sale *sale, enum event_kind kind, struct now now)
+{
+    const struct event event = claim(c, sale, NULL, kind, now);
+    (void)stock_set_state(&sale->stock, SALE_ACTIVE);
+    publish(c, &event);
+}
+
 static uint8_t tint_of(struct stock met, uint8_t bit)
 {
     return met.tint ? bit : 0;
@@ -122,10 +130,11 @@ static bool has_read(const struct clock *c, uint64_t seq)
 
 static void begin_closing(struct clock *c, struct sale *sale, enum sale_closing closing)
 {
-    if (closing == CLOSING_PAUSE || closing == CLOSING_STOP)
-        (void)stock_set_state(&sale->stock, SALE_PAUSED);
-    if (closing == CLOSING_END)
-        (void)stock_set_state(&sale->stock, SALE_ENDED);
+    if (closing != CLOSING_SOLD_OUT) {
+        /* Visible to whoever meets the swap. */
+        atomic_store_explicit(&sale->unlogged, true, memory_order_relaxed);
+        (void)stock_set_state(&sale->stock, closing == CLOSING_END ? SALE_ENDED : SALE_PAUSED);
+    }
     sale->closing = closing;
     for (uint32_t i = 0; i < c->engine->options.workers; i++) {
         struct worker *w = &c->engine->workers[i];
@@ -158,6 +167,9 @@ static void finish_closing(struct clock *c, struct sale *sale, struct now now)
     if (!(marks_passed(c, sale) || FAULT(FAULT_CLOSE_AT_ONCE)) || !have_room(c))
         return;
     uint64_t seq = emit(c, sale, kinds[sale->closing], now);
+    /* Release: who sees it sees the claim. Pairs with worker.c's is_closing(). */
+    STEP("closing-logged");
+    atomic_store_explicit(&sale->unlogged, false, memory_order_release);
     sale->stopped = sale->stopped || sale->closing == CLOSING_STOP;
     sale->sold_out_logged = sale->sold_out_logged || sale->closing == CLOSING_SOLD_OUT;
     if (sale->closing == CLOSING_END || sale->closing == CLOSING_SOLD_OUT) {
@@ -174,8 +186,7 @@ static void start_when_due(struct clock *c, struct sale *sale, struct now now)
     if (stock_load(&sale->stock).state != SALE_UPCOMING || now.wall_ms < sale->terms.starts_at_ms ||
         !have_room(c))
         return;
-    (void)emit(c, sale, EVENT_SALE_STARTED, now);
-    (void)stock_set_state(&sale->stock, SALE_ACTIVE);
+    open_sale(c, sale, EVENT_SALE_STARTED, now);
 }
 
 static void close_when_due(struct clock *c, struct sale *sale, struct now now)
@@ -360,9 +371,8 @@ static enum outcome begin_command(struct clock *c, const struct command *command
                                                             : OUTCOME_SALE_NOT_ACTIVE;
     case COMMAND_RESUME:
         if (state == SALE_PAUSED) {
-            (void)emit(c, sale, EVENT_SALE_RESUMED, now);
+            open_sale(c, sale, EVENT_SALE_RESUMED, now);
             sale->stopped = false;
-            (void)stock_set_state(&sale->stock, SALE_ACTIVE);
         }
         return state == SALE_ACTIVE || state == SALE_PAUSED ? OUTCOME_DONE
                                                             : OUTCOME_SALE_NOT_ACTIVE;

@@ -9,7 +9,8 @@
  *
  * Closing a sale (pause, end, sold out): swap the state in the stock word, so that no decision is made
  * any more; take a mark of every worker's open batches; when all have moved on, every decision made
- * before is in the log, and sale.paused, sale.ended or sale.sold_out claims its slot after them.
+ * before is in the log, and sale.paused, sale.ended or sale.sold_out claims its slot after them. Until then
+ * (sale->unlogged) no purchase is refused because of it: workers ask again.
  */
 #ifndef FLASHD_ENGINE_CLOCK_H
 #define FLASHD_ENGINE_CLOCK_H

@@ -120,8 +120,8 @@ static void *clock_main(void *arg)
         bool busy = clock_round(&e->clock, now_read(), &sleep_ms);
         if (busy)
             (void)sched_yield();
-        else if (stop)
-            return NULL;
+        else if (stop && sleep_ms > 0)
+            return NULL; /* nothing is due; workers may wait for a sale that is just closing */
         else
             wake_wait(&e->clock.wake, seen, sleep_ms);
     }

@@ -60,6 +60,8 @@ struct sale {
 
     /* --- workers and clock: by swap --- */
     _Alignas(CACHE_LINE_BYTES) stock_word stock;
+    /* --- clock writes, workers read --- */
+    _Atomic bool unlogged; /* the word is closed, and the event that says so has no slot yet */
     /* --- workers: by fetch-and-add --- */
     _Alignas(CACHE_LINE_BYTES) sold_word sold; /* units paid */
 

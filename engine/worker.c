@@ -164,6 +164,24 @@ static enum outcome check_quantity(const struct sale *sale, uint32_t quantity)
     return quantity > sale->terms.product_qty - sold ? OUTCOME_SOLD_OUT : OUTCOME_CREATED;
 }
 
+/* Closed in the word, and not in the log yet: refused now, it would be told what no reader sees for a
+ * while, and what a crash may take back. */
+static bool is_closing(const struct sale *sale, enum outcome outcome)
+{
+    STEP("closing?");
+    return outcome == OUTCOME_SALE_NOT_ACTIVE &&
+           atomic_load_explicit(&sale->unlogged, memory_order_acquire);
+}
+
+static void refuse_purchase(struct worker *w, const struct ask *ask, struct order *previous,
+                            enum outcome outcome, enum order_state state)
+{
+    if (is_closing(ask->command->sale, outcome))
+        defer(w, ask);
+    else
+        refuse(w, ask, previous, outcome, state);
+}
+
 /* What a purchase got: units (PAYMENT) or a place in the waiting list (WAITING). */
 struct got {
     enum order_state state;
@@ -248,7 +266,7 @@ static void close_group(struct worker *w, struct now now)
         if (outcome == OUTCOME_CREATED)
             make_order(w, &ask, got);
         else
-            refuse(w, &ask, c->previous, outcome, (enum order_state)c->previous_state);
+            refuse_purchase(w, &ask, c->previous, outcome, (enum order_state)c->previous_state);
     }
     group->count = 0;
 }
@@ -313,7 +331,7 @@ static void decide_buy(struct worker *w, const struct ask *ask)
         close_group(w, ask->now);
     enum outcome outcome = check_sale(w, command);
     if (outcome != OUTCOME_CREATED) {
-        refuse(w, ask, NULL, outcome, ORDER_NONE);
+        refuse_purchase(w, ask, NULL, outcome, ORDER_NONE);
         return;
     }
     struct order *previous = buyers_find_name(&w->buyers, &buyer);

@@ -87,7 +87,7 @@ struct worker {
     uint32_t join_marks[WORKERS_MAX]; /* the others' open_takes, taken after the last of `joins` */
     uint32_t refusal_count, deferred_count;
     struct pending refusals[WORKER_BATCH_MAX];
-    struct asked deferred[WORKER_BATCH_MAX]; /* met a busy order: asked again next round */
+    struct asked deferred[WORKER_BATCH_MAX]; /* met a busy order, a closing sale: asked again */
     struct asked batch[WORKER_BATCH_MAX];    /* this round's commands */
     struct group group;                      /* of this round */
     bool order_room;                         /* this round: orders for a whole batch have memory */

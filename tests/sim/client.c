@@ -241,6 +241,7 @@ static const char *check_buyer(const struct flight *f, const struct reply *reply
         return judge_was_free_since(j, sale, name, bytes, f->sent_seq) ? NULL : "had a live order";
     switch (reply->outcome) {
     case OUTCOME_SALE_NOT_ACTIVE:
+        return judge_was_closed_since(&j->sales[sale], f->sent_seq) ? NULL : "it was active";
     case OUTCOME_SOLD_OUT:
     case OUTCOME_QUANTITY_OVER_LIMIT:
     case OUTCOME_WAITLIST_FULL:

@@ -130,6 +130,11 @@ bool judge_was_free_since(const struct judge *j, uint32_t sale, const char *name
     return entry->order == 0 || !entry->live || entry->since_seq > seq;
 }
 
+bool judge_was_closed_since(const struct judge_sale *s, uint64_t seq)
+{
+    return s->state != SALE_ACTIVE || s->opened_seq > seq;
+}
+
 /* ---- a sale's events ---- */
 
 static bool create_sale(struct judge *j, const struct judge_entry *e)
@@ -179,6 +184,8 @@ static bool move_sale(struct judge *j, struct judge_sale *s, const struct judge_
     default:
         break;
     }
+    if (to == SALE_ACTIVE && s->state != SALE_ACTIVE)
+        s->opened_seq = e->seq;
     s->state = to;
     s->last_seq = e->seq;
     remember(j, e, (uint32_t)(s - j->sales));

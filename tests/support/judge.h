@@ -50,6 +50,7 @@ struct judge_sale {
     struct sale_terms terms;
     enum sale_state state;
     bool sold_out;
+    uint64_t opened_seq; /* of the event that made it active last; 0: none did */
     uint32_t available, held, sold, waiting;
     uint32_t *queue; /* order indexes that ever queued, in log order */
     uint32_t queue_count, queue_room, queue_head;
@@ -100,5 +101,7 @@ bool judge_was_live_since(const struct judge *judge, uint32_t sale, const char *
                           uint8_t name_bytes, uint64_t seq);
 bool judge_was_free_since(const struct judge *judge, uint32_t sale, const char *name,
                           uint8_t name_bytes, uint64_t seq);
+/* Whether the sale was not active at some moment after seq. */
+bool judge_was_closed_since(const struct judge_sale *sale, uint64_t seq);
 
 #endif
