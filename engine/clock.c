@@ -412,13 +412,12 @@ static bool hear(struct clock *c, uint32_t port, struct command *command, struct
     if (sale->closing != CLOSING_NOT || !have_room(c))
         return false;
     clock_watch(c, sale);
-    enum outcome outcome = begin_command(c, command, now);
-    if (sale->closing == CLOSING_NOT) {
+    /* Done when the sale is closed, whatever others have done to it since. */
+    enum outcome outcome = c->begun[port] ? OUTCOME_DONE : begin_command(c, command, now);
+    c->begun[port] = sale->closing != CLOSING_NOT;
+    if (!c->begun[port])
         answer(c, port, command, sale, outcome);
-        return true;
-    }
-    /* Comes back here when the sale is closed, and finds nothing left to do but to answer. */
-    return false;
+    return !c->begun[port];
 }
 
 /* True when a command is held back. */

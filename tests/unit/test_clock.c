@@ -183,6 +183,27 @@ static void only_a_sale_that_runs_is_paused_or_resumed(void **state)
           "log started ended\n");
 }
 
+/* The sale is resumed between the two rounds in which the clock makes the pause and answers it. */
+static void a_pause_that_meets_a_resume_is_made_once(void **state)
+{
+    (void)state;
+    static struct rig rig;
+    rig_open(&rig, 1);
+    assert_null(rig_play(&rig, "sale 1 units 1 each 9 wait 100 ms\n"));
+    struct port *another = &rig.engine.ports[1];
+    struct command pause = {.kind = COMMAND_PAUSE, .sale = rig.sale};
+    struct reply reply;
+    int64_t sleep_ms;
+    assert_true(port_send(another, engine_clock_target(&rig.engine), &pause));
+    (void)clock_round(&rig.engine.clock, rig.now, &sleep_ms);
+    assert_null(rig_play(&rig, "resume -> done\n"
+                               "log paused resumed\n"
+                               "state ACTIVE\n"));
+    assert_true(port_receive(another, &reply));
+    assert_int_equal(reply.outcome, OUTCOME_DONE);
+    rig_close(&rig);
+}
+
 static void ending_clears_the_waiting_list_and_leaves_holds_payable(void **state)
 {
     (void)state;
@@ -408,6 +429,7 @@ int main(void)
         cmocka_unit_test(resuming_serves_who_waits_first),
         cmocka_unit_test(pausing_twice_or_resuming_twice_changes_nothing),
         cmocka_unit_test(only_a_sale_that_runs_is_paused_or_resumed),
+        cmocka_unit_test(a_pause_that_meets_a_resume_is_made_once),
         cmocka_unit_test(ending_clears_the_waiting_list_and_leaves_holds_payable),
         cmocka_unit_test(a_paused_sale_ends_by_its_time),
         cmocka_unit_test(a_sale_ended_before_its_start_never_starts),
