@@ -107,8 +107,6 @@ bool view_apply(const struct event *event)
         return false;
     if (from == ORDER_WAITING)
         leave_queue(event->sale, order);
-    if (to == ORDER_PAID && !rows_append(&event->sale->paid, (uintptr_t)order))
-        return false;
     if (to == ORDER_PAYMENT)
         atomic_store_explicit(&order->expires_at_ms, event->at_wall_ms + event->sale->terms.hold_ms,
                               memory_order_relaxed);
@@ -118,6 +116,10 @@ bool view_apply(const struct event *event)
     if (FAULT(FAULT_FLIP_ORDER) && marred)
         to = ORDER_CANCELLED;
     atomic_store_explicit(&order->changed_at_ms, event->at_wall_ms, memory_order_relaxed);
+    /* After the time: who finds it among those who have paid, finds when. Release, in rows_append(). */
+    if (to == ORDER_PAID && !rows_append(&event->sale->paid, (uintptr_t)order))
+        return false;
+    STEP("view-paid");
     atomic_store_explicit(&order->committed, order_committed_pack(event->seq, to),
                           memory_order_release);
     return true;

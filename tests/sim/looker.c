@@ -1,9 +1,9 @@
 /*
  * looker.c: the reconciler's looks among all other turns: it must never see a divergence (see sim.h).
  *
- * Now and then, at any step of any other actor, it is woken and makes the engine's part of a run: every sale's
- * words, every order's own state (engine/reconcile.h). Sometimes it then stops a sale, as if it had found one
- * that differs. Whatever the others are in the middle of, what it finds is a false alarm, or a real fault.
+ * Now and then, at any step of any other actor, it is woken, reads who has paid, and makes the engine's part of a
+ * run: every sale's words, every order's own state (engine/reconcile.h). Sometimes it then stops a sale, as if it
+ * had found one that differs. Whatever the others are in the middle of, what it finds is a false alarm, or a real fault.
  *
  * Thread: the simulation's one. Fails: world_fail().
  */
@@ -32,10 +32,26 @@ static void fail(const struct reconcile_run *run)
     }
 }
 
+/* Who is in the list of those who have paid stands there with the time of the payment. */
+static void look_at_paid(void)
+{
+    for (uint32_t i = 0; i < engine_sale_count(&sim.engine); i++) {
+        const struct rows *paid = &engine_sale_at(&sim.engine, i)->paid;
+        for (uint64_t at = rows_count(paid); at > 0; at--) {
+            const struct order *order = (const struct order *)rows_get(paid, at - 1);
+            const struct judge_order *o = judge_order(&sim.model.judge, order->seq);
+            if (o->state != ORDER_PAID || atomic_load(&order->changed_at_ms) != o->changed_at_ms)
+                world_fail("order %llu is listed with another time than that of its payment",
+                           (unsigned long long)order->seq);
+        }
+    }
+}
+
 static void look(struct port *port)
 {
     static const _Atomic bool never = false;
     struct reconcile_run run;
+    look_at_paid();
     MUST(reconcile_begin(&run, &sim.engine, port, wait_a_turn, &never), "memory for a run");
     MUST(reconcile_words(&run), "nobody leaves");
     uint64_t seq = log_committed(&sim.engine.log);
