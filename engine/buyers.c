@@ -1,10 +1,10 @@
 /*
  * buyers.c: open addressing with linear probing; orders are their own keys (see buyers.h).
  *
- *   slot:  bits 63..44  tag: the low 20 bits of the order's hash
- *          bits 43..0   the order's address / 8
+ *   slot:  bits 63..45  tag: the low 19 bits of the order's hash
+ *          bits 44..0   the order's address / 8
  *
- * The home of an order is its hash modulo the table's size, so as long as a table has at most 2^20
+ * The home of an order is its hash modulo the table's size, so as long as a table has at most 2^19
  * slots, growing it needs no look at the orders. A shard is the top byte of the hash. The name's
  * hash is keyed (id.h) and stored in the order: nothing here hashes text. Nothing is ever removed.
  *
@@ -17,8 +17,9 @@
 
 #include "engine/check.h"
 
-enum { FIRST_CAPACITY = 8, TAG_BITS = 20, ADDRESS_BITS = 44, LOAD_MAX_EIGHTHS = 5 };
+enum { FIRST_CAPACITY = 8, TAG_BITS = 19, ADDRESS_BITS = 45, LOAD_MAX_EIGHTHS = 5 };
 static_assert(TAG_BITS + ADDRESS_BITS == 64, "a slot is one word");
+static_assert(ADDRESS_BITS + 3 >= 48, "arm64 maps just below 2^48, x86-64 below 2^47");
 static_assert(_Alignof(struct order) >= 8, "an order's address has three zero bits");
 
 static const uint64_t TAG_MASK = (1ULL << TAG_BITS) - 1;
@@ -50,7 +51,7 @@ static bool is_of(const struct order *order, const struct buyer *buyer)
 static uint64_t slot_of(const struct order *order, uint64_t hash)
 {
     uint64_t address = (uint64_t)(uintptr_t)order >> 3;
-    MUST(address >> ADDRESS_BITS == 0, "an order's address above 2^47");
+    MUST(address >> ADDRESS_BITS == 0, "an order's address above 2^48");
     return hash << ADDRESS_BITS | address;
 }
 

@@ -11,7 +11,7 @@
  * Own code and not ck_hs, which is made for concurrent readers that nobody needs here: it compares
  * by following each pointer it meets (without pointer packing, as Debian builds it), so a new buyer
  * costs cache misses on other buyers' orders, and growing one on each order. Here a slot carries
- * twenty bits of the hash beside the pointer: a new buyer costs one miss, which buyers_prefetch()
+ * nineteen bits of the hash beside the pointer: a new buyer costs one miss, which buyers_prefetch()
  * hides.
  *
  * Thread: the worker that owns these buyers. Fails: when out of memory, as said below.

@@ -14,7 +14,7 @@
 
 #include "engine/buyers.h"
 
-/* More than the 2^20 slots up to which a table grows without a look at its orders. */
+/* More than the 2^19 slots up to which a table grows without a look at its orders. */
 enum { MANY = 700000 };
 
 static struct {
