@@ -210,10 +210,27 @@ struct sale *engine_sale_at(const struct engine *e, uint32_t index)
     return atomic_load_explicit(&e->sales[index], memory_order_acquire);
 }
 
+void engine_await_view(const struct engine *e)
+{
+    /* Acquire: pairs with the journal's second step, after which everything is shown. */
+    while ((atomic_load_explicit(&e->view_generation, memory_order_acquire) & 1) != 0) {
+        STEP("await-view");
+        (void)sched_yield();
+    }
+}
+
+/* The list of sales, say, may have shown it already. */
+static bool is_committed(const struct engine *e, uint64_t seq)
+{
+    if (seq > log_committed(&e->log))
+        engine_await_view(e);
+    return seq <= log_committed(&e->log);
+}
+
 struct sale *engine_find_sale(const struct engine *e, const char *id, size_t len)
 {
     uint64_t seq = id_parse(e->options.hash, id, len);
-    if (seq == 0 || seq > log_committed(&e->log))
+    if (seq == 0 || !is_committed(e, seq))
         return NULL;
     return seqmap_sale(&e->seqmap, seq);
 }
@@ -221,7 +238,7 @@ struct sale *engine_find_sale(const struct engine *e, const char *id, size_t len
 struct order *engine_find_order(const struct engine *e, const char *id, size_t len)
 {
     uint64_t seq = id_parse(e->options.hash, id, len);
-    if (seq == 0 || seq > log_committed(&e->log))
+    if (seq == 0 || !is_committed(e, seq))
         return NULL;
     return seqmap_order(&e->seqmap, seq);
 }

@@ -88,6 +88,9 @@ static inline uint32_t engine_sale_count(const struct engine *engine)
 {
     return atomic_load_explicit(&engine->sale_count, memory_order_acquire);
 }
+/* A commit is made visible piece by piece. A reader waits here, before it reads, until one that is just being made
+ * visible is whole: so who has seen a piece of it sees the rest from then on. */
+void engine_await_view(const struct engine *engine);
 void engine_order_id(const struct engine *engine, const struct order *order, char out[ID_CHARS]);
 
 /* --- for the engine's own threads --- */

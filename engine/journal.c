@@ -201,15 +201,21 @@ static bool write_batch(struct journal *j)
     return j->store.commit(j->store.self) || fail_store(j, "commit");
 }
 
-/* Everything becomes visible before committed_seq says so. */
-static bool show_events(struct journal *j)
+static void linger(void)
 {
     if (FAULT(FAULT_LATE_VIEW))
-        (void)nanosleep(&(const struct timespec){0, 3000000}, NULL);
+        (void)nanosleep(&(const struct timespec){0, 1500000}, NULL);
+}
+
+/* Everything becomes visible before committed_seq says so; piece by piece: see engine_await_view(). */
+static bool show_events(struct journal *j)
+{
+    linger();
     atomic_fetch_add_explicit(&j->engine->view_generation, 1, memory_order_acq_rel);
     for (uint32_t i = 0; i < j->batch_count; i++)
         if (!view_apply(&j->batch[i]))
             return fail(j, "out of memory after the commit", &j->batch[i], NULL);
+    linger();
     for (uint32_t i = 0; i < j->touched_count; i++) {
         view_publish(j->touched[i]);
         j->touched[i]->touched = false;

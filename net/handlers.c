@@ -104,6 +104,10 @@ static struct sale *sale_to_buy_from(const struct call *call, struct slice id)
         return sale;
     }
     int32_t sole = atomic_load_explicit(&engine->sole_active, memory_order_acquire);
+    if (sole < 0) {
+        engine_await_view(engine);
+        sole = atomic_load_explicit(&engine->sole_active, memory_order_acquire);
+    }
     if (sole >= 0)
         return engine_sale_at(engine, (uint32_t)sole);
     refuse(call, sole == SOLE_ACTIVE_NONE ? OUTCOME_NO_SALE_ACTIVE : OUTCOME_SEVERAL_SALES_ACTIVE);
@@ -116,8 +120,7 @@ static void check_id(struct body *body, const char *field, struct slice id)
         body_wrong(body, field, "must be an id: 24 lower-case hex digits");
 }
 
-/* What the committed state refuses needs no worker: it refuses the stampede after the last unit. */
-static enum outcome refused_by_view(const struct sale *sale)
+static enum outcome outcome_by_view(const struct sale *sale)
 {
     const struct books view = view_sale(sale);
     if (view.state != SALE_ACTIVE)
@@ -125,10 +128,20 @@ static enum outcome refused_by_view(const struct sale *sale)
     return view.sold == view.product_qty ? OUTCOME_SOLD_OUT : OUTCOME_DONE;
 }
 
+/* What the committed state refuses needs no worker: it refuses the stampede after the last unit. Only who is
+ * refused needs to wait for it to be whole; for others, a worker decides. */
+static enum outcome refused_by_view(const struct engine *engine, const struct sale *sale)
+{
+    if (outcome_by_view(sale) == OUTCOME_DONE)
+        return OUTCOME_DONE;
+    engine_await_view(engine);
+    return outcome_by_view(sale);
+}
+
 static void buy_from(const struct call *call, struct sale *sale, struct slice name,
                      uint32_t quantity)
 {
-    enum outcome refused = refused_by_view(sale);
+    enum outcome refused = refused_by_view(call->net->engine, sale);
     if (refused == OUTCOME_DONE)
         send_for_buyer(call, COMMAND_BUY, sale, name, quantity);
     else

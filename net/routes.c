@@ -156,6 +156,9 @@ void route_request(struct net *net, struct conn *conn, const struct http_request
         answer_wrong_method(net, conn, allow);
     else if (route == NULL)
         answer_problem(net, conn, 404, "not-found", "there is nothing at this path", NULL);
-    else if (admit(&call, route))
+    else if (admit(&call, route)) {
+        if (route->method == HTTP_GET_)
+            engine_await_view(net->engine);
         route->handler(&call);
+    }
 }
