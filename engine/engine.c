@@ -99,7 +99,7 @@ static void *worker_main(void *arg)
         bool stop =
             must_stop(&w->engine->stopping); /* read before the round: nothing comes after it */
         bool busy = worker_round(w, now_read());
-        if (busy && (w->deferred_count > 0 || w->joins.count > 0))
+        if (busy && worker_waits(w))
             (void)sched_yield(); /* another thread has to move first */
         else if (!busy && stop)
             return NULL;

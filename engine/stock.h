@@ -165,7 +165,7 @@ static inline struct sold sold_unpack(uint32_t word)
 }
 static inline struct sold sold_now(const sold_word *word)
 {
-    return sold_unpack(atomic_load_explicit(word, memory_order_relaxed));
+    return sold_unpack(atomic_load_explicit(word, memory_order_acquire));
 }
 /* Returns the word after. */
 static inline struct sold sold_add(sold_word *word, uint32_t units)

@@ -73,11 +73,18 @@ static struct reply reply_to(const struct ask *ask, struct order *order, enum ou
                           .key = ask->command->key};
 }
 
+/* Whether it may rest on a decision of another worker that has no slot yet. */
+static bool is_doubt(enum outcome outcome)
+{
+    return outcome == OUTCOME_SOLD_OUT || outcome == OUTCOME_WAITLIST_FULL;
+}
+
 static void refuse(struct worker *w, const struct ask *ask, struct order *order,
                    enum outcome outcome, enum order_state state)
 {
-    MUST(w->refusal_count < WORKER_BATCH_MAX, "more refusals than commands in a round");
-    struct pending *p = &w->refusals[w->refusal_count++];
+    struct pending_list *list = is_doubt(outcome) ? &w->fresh_doubts : &w->refusals;
+    MUST(list->count < WORKER_BATCH_MAX, "more refusals than commands in a round");
+    struct pending *p = &list->items[list->count++];
     *p = (struct pending){.reply = reply_to(ask, order, outcome, state), .port = ask->port};
     if (p->reply.key != 0 && outcome_is_passing(outcome)) {
         keys_forget(&w->engine->keys, p->reply.key);
@@ -575,15 +582,15 @@ static void flush_joins(struct worker *w)
     }
 }
 
-static void send_refusals(struct worker *w)
+static void send_refusals(struct worker *w, struct pending_list *list)
 {
-    if (w->refusal_count == 0)
+    if (list->count == 0)
         return;
     STEP("refusals");
     uint64_t seq = log_last_claimed(&w->engine->log);
     bool answered[PORTS_MAX] = {false};
-    for (uint32_t i = 0; i < w->refusal_count; i++) {
-        struct pending *p = &w->refusals[i];
+    for (uint32_t i = 0; i < list->count; i++) {
+        struct pending *p = &list->items[i];
         p->reply.seq = seq;
         if (p->reply.key != 0) {
             note_key(w, &p->reply);
@@ -593,10 +600,50 @@ static void send_refusals(struct worker *w)
         port_answer(&w->engine->ports[p->port], w->index, &p->reply);
         answered[p->port] = true;
     }
-    w->refusal_count = 0;
+    list->count = 0;
     for (uint32_t i = 0; i < w->engine->options.ports; i++)
         if (answered[i])
             port_notify(&w->engine->ports[i]);
+}
+
+static void take_doubt_marks(struct worker *w)
+{
+    for (uint32_t i = 0; i < w->engine->options.workers; i++) {
+        const struct worker *other = &w->engine->workers[i];
+        STEP("doubt-mark");
+        w->doubt_marks.takes[i] = atomic_load_explicit(&other->open_takes, memory_order_acquire);
+        w->doubt_marks.joins[i] = atomic_load_explicit(&other->open_joins, memory_order_acquire);
+    }
+}
+
+/* Its own joins count, too: they may wait aside. */
+static bool doubts_are_settled(const struct worker *w)
+{
+    for (uint32_t i = 0; i < w->engine->options.workers; i++) {
+        const struct worker *other = &w->engine->workers[i];
+        STEP("doubt-look");
+        if (!takes_moved_on(w->doubt_marks.takes[i],
+                            atomic_load_explicit(&other->open_takes, memory_order_acquire)) ||
+            !joins_moved_on(w->doubt_marks.joins[i],
+                            atomic_load_explicit(&other->open_joins, memory_order_acquire)))
+            return false;
+    }
+    return true;
+}
+
+/* As flush_joins(). */
+static void send_doubts(struct worker *w)
+{
+    for (int lists = 0; lists < 2; lists++) {
+        if (w->doubts.count > 0 && !doubts_are_settled(w))
+            return;
+        send_refusals(w, &w->doubts);
+        if (w->fresh_doubts.count == 0)
+            return;
+        w->doubts = w->fresh_doubts;
+        w->fresh_doubts.count = 0;
+        take_doubt_marks(w);
+    }
 }
 
 /* This round's commands: those that met a busy order before, then new ones, beginning with another
@@ -604,7 +651,8 @@ static void send_refusals(struct worker *w)
 static uint32_t gather(struct worker *w)
 {
     uint32_t ports = w->engine->options.ports, count = w->deferred_count;
-    uint32_t limit = WORKER_BATCH_MAX - w->fresh.count;
+    uint32_t old = w->fresh.count > w->fresh_doubts.count ? w->fresh.count : w->fresh_doubts.count;
+    uint32_t limit = WORKER_BATCH_MAX - old;
     MUST(count <= limit, "more commands wait than a round has");
     memcpy(w->batch, w->deferred, count * sizeof *w->batch);
     w->deferred_count = 0;
@@ -649,11 +697,12 @@ bool worker_round(struct worker *w, struct now now)
     bool room = engine_reserve(w->engine, &w->credit, CREDIT_NEEDED);
     w->order_room = order_reserve(&w->arena, WORKER_BATCH_MAX);
     mark_open(&w->open_takes);
-    uint32_t fresh = w->fresh.count, count = gather(w);
+    uint32_t fresh = w->fresh.count + w->fresh_doubts.count, count = gather(w);
     decide_batch(w, count, now, room);
     flush_takes(w);
     flush_joins(w);
-    send_refusals(w);
+    send_refusals(w, &w->refusals);
+    send_doubts(w);
     STEP("worker-wake");
     if (w->published && !FAULT(FAULT_LOST_WAKE))
         wake_up(&w->engine->log.news);
@@ -662,5 +711,5 @@ bool worker_round(struct worker *w, struct now now)
         engine_nudge_clock(w->engine);
     w->nudge_clock = false;
     /* Old ones may have filled the round by themselves: then new ones still stand in the rings. */
-    return fresh + count > 0 || w->deferred_count > 0 || w->joins.count > 0;
+    return fresh + count > 0 || worker_waits(w);
 }

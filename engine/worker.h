@@ -17,7 +17,8 @@
  *                                               other workers wait for it to move on
  *   open_joins  places taken in a waiting list  the clock waits for it
  * A join (order.queued) claims its slot only when the takes that it lost to have theirs, or the log would
- * show somebody overtaken. It waits aside; the worker goes on.
+ * show somebody overtaken. It waits aside; the worker goes on. So does a refusal for want of units or places (a
+ * doubt): until those who have them have their slots, it would rest on what readers do not see.
  */
 #ifndef FLASHD_ENGINE_WORKER_H
 #define FLASHD_ENGINE_WORKER_H
@@ -85,8 +86,10 @@ struct worker {
     struct pending_list joins,
         fresh; /* joins: waiting for marks; fresh: decided after those were taken */
     uint32_t join_marks[WORKERS_MAX]; /* the others' open_takes, taken after the last of `joins` */
-    uint32_t refusal_count, deferred_count;
-    struct pending refusals[WORKER_BATCH_MAX];
+    struct pending_list refusals;     /* this round's */
+    struct pending_list doubts, fresh_doubts; /* as joins, fresh */
+    struct worker_mark doubt_marks;           /* everybody's, taken after the last of `doubts` */
+    uint32_t deferred_count;
     struct asked deferred[WORKER_BATCH_MAX]; /* met a busy order, a closing sale: asked again */
     struct asked batch[WORKER_BATCH_MAX];    /* this round's commands */
     struct group group;                      /* of this round */
@@ -102,6 +105,11 @@ struct worker {
 
 bool worker_init(struct worker *worker, struct engine *engine, uint32_t index);
 void worker_free(struct worker *worker);
+/* Whether something waits for another thread to move on. */
+static inline bool worker_waits(const struct worker *w)
+{
+    return w->deferred_count > 0 || w->joins.count > 0 || w->doubts.count > 0;
+}
 /* One round. True when something was done or waits for another thread: do not sleep. */
 bool worker_round(struct worker *worker, struct now now);
 

@@ -158,6 +158,11 @@ static bool sent(struct port *port, struct command *command, uint32_t target)
     return false;
 }
 
+static uint32_t left_by_now(const struct judge_sale *s)
+{
+    return s->queue_count - s->waiting;
+}
+
 bool client_send(struct port *port, struct flight wanted, struct sale_terms *terms)
 {
     uint32_t at = 0;
@@ -169,6 +174,8 @@ bool client_send(struct port *port, struct flight wanted, struct sale_terms *ter
     flight->used = true;
     flight->port = (uint8_t)(port - sim.engine.ports);
     flight->sent_seq = sim.model.judge.last_seq;
+    if (wanted.kind == COMMAND_BUY)
+        flight->left = left_by_now(judge_sale(&sim.model.judge, wanted.sale_seq));
     uint32_t target = make_command(&command, flight);
     if (!keyed_begin(&command, flight) || !sent(port, &command, target)) {
         free(terms);
@@ -227,6 +234,25 @@ static const char *check_bought(const struct flight *f, const struct reply *repl
     return NULL;
 }
 
+static const char *check_refused(const struct flight *f, const struct reply *reply,
+                                 const struct judge_sale *s)
+{
+    switch (reply->outcome) {
+    case OUTCOME_SALE_NOT_ACTIVE:
+        return judge_was_closed_since(s, f->sent_seq) ? NULL : "it was active";
+    case OUTCOME_SOLD_OUT:
+        return f->quantity > s->terms.product_qty - s->sold ? NULL : "enough was left unsold";
+    case OUTCOME_WAITLIST_FULL: /* at worst it met every join and nobody's leaving */
+        return s->queue_count - f->left >= s->terms.waitlist_max ? NULL : "it was not full";
+    case OUTCOME_QUANTITY_OVER_LIMIT:
+    case OUTCOME_STORAGE_FULL:
+    case OUTCOME_OVERLOAD:
+        return NULL;
+    default:
+        return "no answer to this command";
+    }
+}
+
 static const char *check_buyer(const struct flight *f, const struct reply *reply)
 {
     const struct judge *j = &sim.model.judge;
@@ -239,18 +265,7 @@ static const char *check_buyer(const struct flight *f, const struct reply *reply
         return check_bought(f, reply);
     if (f->kind == COMMAND_ELIGIBLE && reply->outcome == OUTCOME_DONE)
         return judge_was_free_since(j, sale, name, bytes, f->sent_seq) ? NULL : "had a live order";
-    switch (reply->outcome) {
-    case OUTCOME_SALE_NOT_ACTIVE:
-        return judge_was_closed_since(&j->sales[sale], f->sent_seq) ? NULL : "it was active";
-    case OUTCOME_SOLD_OUT:
-    case OUTCOME_QUANTITY_OVER_LIMIT:
-    case OUTCOME_WAITLIST_FULL:
-    case OUTCOME_STORAGE_FULL:
-    case OUTCOME_OVERLOAD:
-        return NULL;
-    default:
-        return "no answer to this command";
-    }
+    return check_refused(f, reply, &j->sales[sale]);
 }
 
 static const char *check_order(const struct flight *f, const struct reply *reply)

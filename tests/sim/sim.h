@@ -54,6 +54,7 @@ struct flight {
     uint32_t quantity;
     uint64_t sale_seq, order_seq;
     uint64_t sent_seq; /* what was durable when it was sent */
+    uint32_t left;     /* a purchase: how many had left the waiting list by then */
     uint32_t key;      /* index + 1 into sim.keys; 0: without */
 };
 
