@@ -162,7 +162,8 @@ static void complete(struct net *net, const struct io_uring_cqe *cqe)
     }
 }
 
-static void complete_all(struct net *net)
+/* Returns how many there were. */
+static unsigned complete_all(struct net *net)
 {
     struct io_uring_cqe *cqe;
     unsigned head, n = 0;
@@ -174,6 +175,7 @@ static void complete_all(struct net *net)
     io_uring_cq_advance(&net->ring, n);
     atomic_store_explicit(&net->counters.cq_overflows, *net->ring.cq.koverflow,
                           memory_order_relaxed);
+    return n;
 }
 
 static void take_replies(struct net *net)
@@ -188,14 +190,20 @@ static void take_replies(struct net *net)
 
 /* ---- a round ---- */
 
+/* The sooner of the two; next_ms may be -1, never. */
+static int64_t sooner(int64_t next_ms, int64_t due_in_ms)
+{
+    int64_t at_least_0 = due_in_ms > 0 ? due_in_ms : 0;
+    return next_ms < 0 || at_least_0 < next_ms ? at_least_0 : next_ms;
+}
+
 static int64_t sleep_ms(const struct net *net)
 {
     int64_t next_ms = deadline_next_ms(net);
-    if (!net->accept_armed && net->listener >= 0 && net->open_count < net->open_max) {
-        int64_t retry_ms = net->accept_retry_mono_ms - net->now.mono_ms;
-        retry_ms = retry_ms < 0 ? 0 : retry_ms;
-        next_ms = next_ms < 0 || retry_ms < next_ms ? retry_ms : next_ms;
-    }
+    if (!net->accept_armed && net->listener >= 0 && net->open_count < net->open_max)
+        next_ms = sooner(next_ms, net->accept_retry_mono_ms - net->now.mono_ms);
+    if (net->stop_at_mono_ms != 0)
+        next_ms = sooner(next_ms, net->stop_at_mono_ms - net->now.mono_ms);
     return next_ms;
 }
 
@@ -212,8 +220,23 @@ static void wait_for_work(struct net *net)
          "io_uring_enter refuses a ring that it took before");
 }
 
+/* What clients had sent when the signal came is answered, also on connections that nobody has accepted
+ * yet. The kernel tells of some at a time, so it is asked until it is quiet, but not for long. */
+static void hear_the_last(struct net *net)
+{
+    const int64_t end_mono_ms = net->now.mono_ms + STOP_HEAR_MS;
+    for (int quiet = 0; quiet < 2 && net->now.mono_ms < end_mono_ms; net->now = now_read()) {
+        (void)io_uring_submit_and_get_events(&net->ring);
+        quiet = complete_all(net) > 0 ? 0 : quiet + 1;
+    }
+}
+
 static void stop_all(struct net *net)
 {
+    if (net->stop_at_mono_ms == 0) {
+        hear_the_last(net);
+        net->stop_at_mono_ms = net->now.mono_ms + STOP_MS;
+    }
     if (net->listener >= 0) {
         stop_accept(net);
         (void)shutdown(net->listener, SHUT_RDWR);
@@ -233,23 +256,20 @@ void *net_main(void *arg)
     MUST(uring_enable(&net->ring), "a ring that cannot be enabled");
     net->now = now_read();
     arm_event(net);
-    int64_t stop_at_mono_ms = 0;
     for (;;) {
         arm_accept(net);
         port_flush(net->port);
         wait_for_work(net);
         net->now = now_read();
-        complete_all(net);
+        (void)complete_all(net);
         take_replies(net);
         deadline_expire(net);
         conn_reap(net);
         if (!atomic_load_explicit(&net->server->stopping, memory_order_acquire))
             continue;
-        if (stop_at_mono_ms == 0)
-            stop_at_mono_ms = net->now.mono_ms + STOP_MS;
         stop_all(net);
         conn_reap(net);
-        if (net->open_count == 0 || net->now.mono_ms >= stop_at_mono_ms)
+        if (net->open_count == 0 || net->now.mono_ms >= net->stop_at_mono_ms)
             return NULL;
     }
 }

@@ -39,7 +39,8 @@ enum {
     SEND_TIMEOUT_MS = 10000,  /* without progress */
     LINGER_TIMEOUT_MS = 1000, /* after an error: so that the answer is not lost to a reset */
     ACCEPT_RETRY_MS = 100,
-    STOP_MS = 3000,
+    STOP_HEAR_MS = 100, /* for what had been sent before the stop */
+    STOP_MS = 2500,     /* for answers on their way; the streams have 2 s after it, and 5 s are promised */
 
     REFUSAL_BYTES_MAX = 768,
 };
@@ -125,6 +126,7 @@ struct net {
     uint64_t event_value;
     bool accept_armed, accept_cancelled;
     int64_t accept_retry_mono_ms;
+    int64_t stop_at_mono_ms; /* 0 while it runs */
     /* slots: a stable array of pointers, grown by doubling; free ones form a stack */
     struct conn **conns;
     uint32_t conns_room, conns_made, open_count, open_max;

@@ -1,6 +1,9 @@
 """test_durability.py: what was answered is there after the plug was pulled, and damage is found at the door."""
+import contextlib
+import json
 import os
 import signal
+import socket
 import sqlite3
 import threading
 import time
@@ -174,6 +177,42 @@ def test_a_half_sent_request_does_not_keep_it_from_ending(t):
     assert shop.stop(within_s=5) == 0
     for wire in wires:
         wire.close()
+
+
+def test_a_client_that_reads_no_answer_does_not_keep_it_from_ending(t):
+    shop = t.shop()
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.settimeout(1)
+        deaf.connect(("127.0.0.1", shop.port))
+        with contextlib.suppress(TimeoutError):
+            deaf.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+        time.sleep(0.5)  # until the answers fill what the kernel keeps of them
+        assert shop.stop(within_s=5) == 0
+
+
+def test_what_was_sent_before_the_signal_is_answered(t):
+    for how in ("on connections that are open", "on connections that nobody has accepted yet"):
+        shop = t.shop("--net-threads", "2")
+        sale = shop.open_sale(stock=100)
+        fresh = "accepted" in how
+        wires = [] if fresh else [shop.wire() for _ in range(10)]
+        for wire in wires:
+            assert wire.send("GET /sales HTTP/1.1\r\nHost: x\r\n\r\n").read_reply().status == 200
+        shop.process.send_signal(signal.SIGSTOP)  # so that the signal is there when it reads the requests
+        wires = wires or [shop.wire() for _ in range(10)]
+        for n, wire in enumerate(wires):
+            body = json.dumps({"buyerName": f"buyer {n}", "saleId": sale})
+            wire.send(f"POST /buy HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                      f"Content-Length: {len(body)}\r\n\r\n{body}")
+        shop.process.send_signal(signal.SIGTERM)
+        shop.process.send_signal(signal.SIGCONT)
+        for wire in wires:
+            reply = wire.read_reply()
+            assert reply.status == 201, (how, reply)
+            assert wire.closed()
+            wire.close()
+        assert shop.stop(within_s=5) == 0
 
 
 def test_ending_under_load_answers_what_it_took_and_keeps_what_it_answered(t):
