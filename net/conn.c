@@ -193,13 +193,13 @@ static void refuse(struct net *net, struct conn *conn, unsigned status, const ch
     answer_problem(net, conn, status, code, detail, NULL);
 }
 
-/* A whole request is there: its answer comes now or later. */
-static void begin_request(struct net *net, struct conn *conn)
+/* A whole request is there: its answer comes now or later. more: bytes of the next one are there too. */
+static void begin_request(struct net *net, struct conn *conn, bool more)
 {
     const struct http_request *request = http_parser_request(conn->parser);
     bool stopping = atomic_load_explicit(&net->server->stopping, memory_order_relaxed);
     deadline_set(net, conn, DEADLINE_NONE);
-    conn->close_after = !request->keep_alive || stopping;
+    conn->close_after = !request->keep_alive || (stopping && !more);
     conn->head_only = request->method == HTTP_HEAD_;
     conn->in_work = true;
     route_request(net, conn, request);
@@ -230,7 +230,7 @@ static size_t feed(struct net *net, struct conn *conn, const char *bytes, size_t
         enum http_fed fed = http_parser_feed(conn->parser, bytes + at, len - at, &taken);
         at += taken;
         if (fed == HTTP_FED_REQUEST) {
-            begin_request(net, conn);
+            begin_request(net, conn, at < len);
         } else if (fed == HTTP_FED_ERROR) {
             const struct http_error *error = http_parser_error(conn->parser);
             refuse(net, conn, error->status, error->code, error->detail);
@@ -415,8 +415,9 @@ void conn_stop(struct net *net, struct conn *conn)
 {
     if (conn->fd < 0 || conn->closing)
         return;
+    bool begun = http_parser_phase(conn->parser) != HTTP_PHASE_IDLE; /* the rest may be on its way */
     if (conn->in_work || conn->sending)
-        conn->close_after = true;
-    else
+        conn->close_after = conn->close_after || conn->pending_bytes == 0;
+    else if (conn->lingering || !begun)
         conn_close(net, conn);
 }
