@@ -337,8 +337,18 @@ static enum refusal take_content_length(struct http_block *block)
     return REFUSE_NOTHING;
 }
 
+/* The last of a list of codings; the list itself where there is no comma. */
+static struct slice last_coding(struct slice list)
+{
+    size_t at = list.len;
+    while (at > 0 && list.data[at - 1] != ',') {
+        at--;
+    }
+    return http_without_outer_space(http_slice_from(list, at));
+}
+
 /* Exactly "chunked", and llhttp must agree: it takes no tab after it, so others may not either. An
- * unknown coding is 501, unless "chunked" before it makes the end uncertain.
+ * unknown coding under a last "chunked" is 501; without that one last, the end is uncertain (RFC 9112, 6.3).
  */
 static enum refusal take_transfer_encoding(struct http_block *block)
 {
@@ -352,7 +362,8 @@ static enum refusal take_transfer_encoding(struct http_block *block)
     }
     struct slice first = http_without_outer_space(http_slice_until(value, ','));
     bool unknown = first.len > 0 && !http_equals_ignoring_case(first, LITERAL("chunked"));
-    return unknown ? REFUSE_CODING_UNKNOWN : REFUSE_CODING;
+    bool ends = http_equals_ignoring_case(last_coding(value), LITERAL("chunked"));
+    return unknown && ends ? REFUSE_CODING_UNKNOWN : REFUSE_CODING;
 }
 
 static enum refusal take_framing(struct http_block *block)
