@@ -71,24 +71,55 @@ static uint32_t kinds_named(const char *name, size_t len)
     return kinds;
 }
 
-/* types=a,b of the query. False after answering. */
+/* The byte of "%xx" at text.data[at], or -1. */
+static int percent_byte(struct slice text, size_t at)
+{
+    char digits[3] = {0}, *end;
+    if (text.len - at < 3 || !isxdigit((unsigned char)text.data[at + 1]) ||
+        !isxdigit((unsigned char)text.data[at + 2]))
+        return -1;
+    memcpy(digits, text.data + at + 1, 2);
+    return (int)strtol(digits, &end, 16);
+}
+
+/* Returns how many bytes text stands for; 0 for a broken "%xx", a control character, or more than room. */
+static size_t percent_decode(struct slice text, char *out, size_t room)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        bool coded = text.data[i] == '%';
+        int byte = coded ? percent_byte(text, i) : (unsigned char)text.data[i];
+        if (len == room || byte < 0x20 || byte == 0x7f)
+            return 0;
+        out[len++] = (char)byte;
+        i += coded ? 2 : 0;
+    }
+    return len;
+}
+
+/* types=a,b of the query, where URLSearchParams and its like write %2C. False after answering. */
 static bool take_types(const struct call *call, struct subscription *sub)
 {
-    struct slice types = pairs_value(call->request->query, '&', "types");
-    sub->kinds = types.data == NULL ? UINT32_MAX : 0;
-    while (types.len > 0) {
+    char decoded[HTTP_REQUEST_LINE_BYTES_MAX];
+    struct slice text = pairs_value(call->request->query, '&', "types");
+    if (text.data == NULL) {
+        sub->kinds = UINT32_MAX;
+        return true;
+    }
+    struct slice types = {decoded, percent_decode(text, decoded, sizeof decoded)};
+    bool good = types.len > 0;
+    while (good && types.len > 0) {
         const char *comma = memchr(types.data, ',', types.len);
         size_t len = comma != NULL ? (size_t)(comma - types.data) : types.len;
         uint32_t kinds = kinds_named(types.data, len);
-        if (kinds == 0) {
-            wrong(call, "types must be names of domain events, separated by commas");
-            return false;
-        }
+        good = kinds != 0;
         sub->kinds |= kinds;
         size_t taken = len + (comma != NULL);
         types = (struct slice){types.data + taken, types.len - taken};
     }
-    return true;
+    if (!good)
+        wrong(call, "types must be names of domain events, separated by commas");
+    return good;
 }
 
 static uint64_t address_of(const struct call *call)
@@ -140,17 +171,6 @@ void handle_events_stream(const struct call *call)
         begin_stream(call, sub);
 }
 
-/* The byte of "%xx" at text.data[at], or -1. */
-static int percent_byte(struct slice text, size_t at)
-{
-    char digits[3] = {0}, *end;
-    if (text.len - at < 3 || !isxdigit((unsigned char)text.data[at + 1]) ||
-        !isxdigit((unsigned char)text.data[at + 2]))
-        return -1;
-    memcpy(digits, text.data + at + 1, 2);
-    return (int)strtol(digits, &end, 16);
-}
-
 static bool is_utf8(const char *text, size_t len)
 {
     json_t *string = json_stringn(text, len); /* jansson makes strings of valid UTF-8 only */
@@ -162,16 +182,8 @@ static bool is_utf8(const char *text, size_t len)
  * characters. */
 static uint8_t decode_user(struct slice text, char user[BUYER_NAME_BYTES_MAX])
 {
-    uint8_t len = 0;
-    for (size_t i = 0; i < text.len; i++) {
-        bool coded = text.data[i] == '%';
-        int byte = coded ? percent_byte(text, i) : (unsigned char)text.data[i];
-        if (len == BUYER_NAME_BYTES_MAX || byte < 0x20 || byte == 0x7f)
-            return 0;
-        user[len++] = (char)byte;
-        i += coded ? 2 : 0;
-    }
-    return is_utf8(user, len) ? len : 0;
+    size_t len = percent_decode(text, user, BUYER_NAME_BYTES_MAX);
+    return is_utf8(user, len) ? (uint8_t)len : 0;
 }
 
 void handle_user_stream(const struct call *call)

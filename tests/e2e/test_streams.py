@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from harness import (SECRET, UNKNOWN_ID, eventually, expect, expect_problem, mint, ms_of, now_ms, patient,
                      run_flashd, slack)
@@ -585,9 +585,11 @@ def test_the_events_stream_can_be_narrowed_to_types(t):
         wanted = committed(shop, 0, "event_type IN (?, ?, ?)", *kinds)
         assert len(wanted) == 4, wanted
         with all_events(shop, "?types=" + ",".join(kinds), last=0) as replayed, \
+                all_events(shop, "?" + urlencode({"types": ",".join(kinds)}), last=0) as encoded, \
                 all_events(shop, "?types=order.paid,order.paid", last=wanted[0][0]) as one:
             same(heard(live.rest(0.2)), wanted)
             same(heard(replayed.rest(0.2)), wanted)
+            same(heard(encoded.rest(0.2)), wanted)
             same(heard(one.rest(0.2)), [w for w in wanted if w[1] == "order.paid" and w[0] > wanted[0][0]])
 
 
@@ -608,7 +610,8 @@ def test_the_events_stream_can_be_narrowed_to_a_sale(t):
 
 def test_an_unknown_type_is_refused(t):
     shop = t.shop()
-    for wrong in ("order.bought", "order", "order.paid,x", "order.paid,,order.expired", "ORDER.PAID", "order.paid%0a"):
+    for wrong in ("order.bought", "order", "order.paid,x", "order.paid,,order.expired", "ORDER.PAID", "order.paid%0a",
+                  "order.paid%2", "order.paid%2C%2Corder.expired", "%00"):
         expect_problem(refused(shop, f"{EVENTS}?types={wrong}", token=shop.admin), 400, "invalid-request",
                        naming="types")
 

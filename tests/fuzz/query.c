@@ -90,8 +90,31 @@ static bool read_number(const char *text, uint64_t *number)
     return true;
 }
 
+/* In place; false for what is no text in percent-encoding. */
+static bool decode(char *text)
+{
+    char *to = text;
+    for (const char *from = text; *from != '\0'; from++) {
+        char byte = *from;
+        if (byte == '%') {
+            const char digits[3] = {from[1], from[1] != '\0' ? from[2] : '\0', '\0'};
+            if (strspn(digits, "0123456789abcdefABCDEF") != 2)
+                return false;
+            byte = (char)strtoul(digits, NULL, 16);
+            from += 2;
+        }
+        if ((byte >= 0 && byte < 0x20) || byte == 0x7f)
+            return false;
+        *to++ = byte;
+    }
+    *to = '\0';
+    return true;
+}
+
 static bool read_types(char *types, uint32_t *kinds)
 {
+    if (!decode(types))
+        return false;
     size_t len = strlen(types);
     if (len > 0 && types[len - 1] == ',')
         types[len - 1] = '\0'; /* one comma may end the list */
