@@ -243,20 +243,30 @@ struct token_request {
     const char *role, *subject, *ttl;
 };
 
+/* As --name VALUE, whose value is then argv[++*at], or as --name=VALUE. */
+static bool take_flag(int argc, char **argv, int *at, const char *name, const char **value)
+{
+    size_t len = strlen(name);
+    if (strncmp(argv[*at], name, len) != 0)
+        return false;
+    if (argv[*at][len] == '=')
+        *value = argv[*at] + len + 1;
+    else if (argv[*at][len] == '\0' && *at + 1 < argc)
+        *value = argv[++*at];
+    else
+        return false;
+    return true;
+}
+
 /* Takes --role, --sub and --ttl out of argv; what is left is for the settings. */
 static int take_token_flags(int argc, char **argv, struct token_request *request)
 {
     int kept = 0;
-    for (int i = 0; i < argc; i++) {
-        const char **wanted = strcmp(argv[i], "--role") == 0  ? &request->role
-                              : strcmp(argv[i], "--sub") == 0 ? &request->subject
-                              : strcmp(argv[i], "--ttl") == 0 ? &request->ttl
-                                                              : NULL;
-        if (wanted != NULL && i + 1 < argc)
-            *wanted = argv[++i];
-        else
+    for (int i = 0; i < argc; i++)
+        if (!take_flag(argc, argv, &i, "--role", &request->role) &&
+            !take_flag(argc, argv, &i, "--sub", &request->subject) &&
+            !take_flag(argc, argv, &i, "--ttl", &request->ttl))
             argv[kept++] = argv[i];
-    }
     return kept;
 }
 

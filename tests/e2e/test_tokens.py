@@ -117,6 +117,8 @@ def test_flashd_mints_tokens_that_a_third_party_understands(t):
         told = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
         assert (told["sub"], told["role"]) == ("zoë", role)
         assert abs(told["exp"] - (now_ms() / 1000 + 120)) < 5
+        written = run_flashd(["token", f"--role={role}", "--sub=zoë", "--ttl=120"], env={"FLASHD_JWT_SECRET": SECRET})
+        assert written.returncode == 0 and len(written.stdout) == len(minted.stdout), written
 
 
 def test_flashd_token_refuses_what_makes_no_token(t):
