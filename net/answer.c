@@ -88,6 +88,8 @@ static void put_head(struct net *net, const struct conn *conn, struct text *head
         text_str(head, "\r\nWWW-Authenticate: Bearer");
     if (conn->close_after)
         text_str(head, "\r\nConnection: close");
+    else if (conn->http_1_0) /* that it stays open, such a client believes only in words */
+        text_str(head, "\r\nConnection: keep-alive");
     text_str(head, "\r\n");
 }
 
@@ -184,7 +186,7 @@ static const struct refusal *refusal_now(struct net *net, const struct conn *con
 void answer_outcome(struct net *net, struct conn *conn, enum outcome outcome, const char *extra)
 {
     const struct outcome_row *row = outcome_row(outcome);
-    if (extra != NULL || conn->close_after || conn->head_only) {
+    if (extra != NULL || conn->close_after || conn->head_only || conn->http_1_0) {
         problem(net, conn, row->http_status, row->code, row->detail, extra, NULL);
         return;
     }

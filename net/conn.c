@@ -201,6 +201,7 @@ static void begin_request(struct net *net, struct conn *conn, bool more)
     deadline_set(net, conn, DEADLINE_NONE);
     conn->close_after = !request->keep_alive || (stopping && !more);
     conn->head_only = request->method == HTTP_HEAD_;
+    conn->http_1_0 = request->is_http_1_0;
     conn->in_work = true;
     route_request(net, conn, request);
 }

@@ -467,6 +467,21 @@ def test_a_connection_closes_when_the_client_asks_for_it_or_speaks_http_1_0(t):
             assert wire.closed()
 
 
+def test_http_1_0_keeps_its_connection_when_it_asks_and_is_told_so(t):
+    shop = t.shop()
+    ask = "Host: x\r\nConnection: keep-alive\r\nContent-Type: application/json\r\nContent-Length: 19\r\n\r\n"
+    body = '{"buyerName":"ann"}'
+    refusal = "POST /buy HTTP/1.1\r\n" + ask + body
+    with shop.wire() as wire:
+        assert wire.send(refusal).read_reply().header("connection") is None, "HTTP/1.1 needs no words"
+        for message, status in (("GET /sales HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", 200),
+                                (refusal.replace("1.1", "1.0"), 400), (refusal.replace("1.1", "1.0"), 400)):
+            reply = wire.send(message).read_reply()
+            assert reply.status == status, reply
+            assert (reply.header("connection") or "").lower() == "keep-alive", reply.fields
+        assert wire.send(refusal).read_reply().header("connection") is None
+
+
 def test_the_target_may_be_in_absolute_form(t):
     shop = t.shop()
     with shop.wire() as wire:
