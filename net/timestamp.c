@@ -26,10 +26,20 @@ static int digits(struct cursor *c, int width)
     return value;
 }
 
+static bool next_is(const struct cursor *c, const char *any)
+{
+    return c->at < c->end && *c->at != '\0' && strchr(any, *c->at) != NULL;
+}
+
+static bool next_is_digit(const struct cursor *c)
+{
+    return next_is(c, "0123456789");
+}
+
 /* One of the characters in `any`; returns it. */
 static char mark(struct cursor *c, const char *any)
 {
-    if (c->at == c->end || strchr(any, *c->at) == NULL || *c->at == '\0') {
+    if (!next_is(c, any)) {
         c->bad = true;
         return '\0';
     }
@@ -39,26 +49,28 @@ static char mark(struct cursor *c, const char *any)
 static int fraction_ms(struct cursor *c)
 {
     int ms = 0, weight = 100;
-    if (c->at == c->end || *c->at != '.')
+    if (!next_is(c, ".,"))
         return 0;
     c->at++;
-    c->bad = c->bad || c->at == c->end || *c->at < '0' || *c->at > '9';
-    while (c->at < c->end && *c->at >= '0' && *c->at <= '9') {
+    c->bad = c->bad || !next_is_digit(c);
+    while (next_is_digit(c)) {
         ms += (*c->at++ - '0') * weight;
         weight /= 10;
     }
     return ms;
 }
 
-/* Seconds east of UTC. */
+/* Seconds east of UTC: Z, +hh:mm, +hhmm or +hh. */
 static int zone_s(struct cursor *c)
 {
     char sign = mark(c, "Zz+-");
     if (sign != '+' && sign != '-')
         return 0;
-    int hours = digits(c, 2);
-    (void)mark(c, ":");
-    int minutes = digits(c, 2);
+    int hours = digits(c, 2), minutes = 0;
+    bool colon = next_is(c, ":");
+    c->at += colon;
+    if (colon || c->at < c->end)
+        minutes = digits(c, 2);
     c->bad = c->bad || hours > 23 || minutes > 59;
     return (hours * 60 + minutes) * (sign == '-' ? -60 : 60);
 }
@@ -83,9 +95,13 @@ bool timestamp_parse(const char *text, size_t len, int64_t *wall_ms)
     struct tm date = tm;
     int hour = digits(&c, 2);
     (void)mark(&c, ":");
-    int minute = digits(&c, 2);
-    (void)mark(&c, ":");
-    int second = digits(&c, 2), ms = fraction_ms(&c), zone = zone_s(&c);
+    int minute = digits(&c, 2), second = 0, ms = 0;
+    if (next_is(&c, ":")) {
+        c.at++;
+        second = digits(&c, 2);
+        ms = fraction_ms(&c);
+    }
+    int zone = zone_s(&c);
     if (c.bad || c.at != c.end || hour > 23 || minute > 59 || second > 60)
         return false;
     time_t day = timegm(&date);

@@ -1,5 +1,5 @@
 /*
- * timestamp.h: ISO 8601 times in requests (RFC 3339 profile) as wall-clock ms.
+ * timestamp.h: ISO 8601 times in requests as wall-clock ms: RFC 3339's, and what `date` and others write.
  *
  * Thread: any; pure.
  */
@@ -12,9 +12,9 @@
 
 #define TIMESTAMP_MS_MAX INT64_C(253402300799999) /* end of the year 9999 */
 
-/* "2026-01-02T03:04:05Z", with an optional fraction of seconds (cut to ms) and "Z" or "+hh:mm".
- * False for anything else, dates that do not exist, and times before 1970. A leap second counts as
- * the next. */
+/* "2026-01-02T03:04:05Z", with an optional fraction of seconds (cut to ms) after a point or a comma, or
+ * without seconds; "Z", "+hh:mm", "+hhmm" or "+hh". False for anything else (no zone, week and ordinal dates,
+ * the basic format), dates that do not exist, and times before 1970. A leap second counts as the next. */
 bool timestamp_parse(const char *text, size_t len, int64_t *wall_ms);
 
 #endif

@@ -50,6 +50,15 @@ def test_times_of_a_sale_may_have_an_offset_or_no_fraction(t):
     assert sale["endsAt"] == "2099-01-02T03:04:05.000Z", sale
 
 
+def test_times_of_a_sale_may_be_what_iso_8601_allows_besides(t):
+    shop = t.shop()
+    for text, meant in (("2099-01-02T03:04:05+0200", "2099-01-02T01:04:05.000Z"), ("2099-01-02T03:04:05,25-01", "2099-01-02T04:04:05.250Z"),
+                        ("2099-01-02T03:04Z", "2099-01-02T03:04:00.000Z"), ("2099-01-02T03:04-05:30", "2099-01-02T08:34:00.000Z"),
+                        ("2099-01-02T03:04:05.123456789+00:00", "2099-01-02T03:04:05.123Z")):
+        sale = shop.new_sale(stock=1, startsAt=text, endsAt="2100-01-01T00:00:00Z")
+        assert sale["startsAt"] == meant, (text, sale)
+
+
 def test_all_sales_are_listed_with_all_their_fields(t):
     shop = t.shop()
     assert expect(shop.get("/sales"), 200) == {"sales": []}
