@@ -90,6 +90,13 @@ static struct value flat_value(const struct flat_field *field)
                           .integer = field->integer};
 }
 
+/* To JSON Schema, and so to the OpenAPI document, 2.0 is an integer. Beyond 2^53 nobody knows which. */
+static bool is_whole(double real)
+{
+    static const double exact_max = 9007199254740992.0;
+    return real >= -exact_max && real <= exact_max && real == (double)(int64_t)real;
+}
+
 static struct value tree_value(const json_t *member)
 {
     if (member == NULL || json_is_null(member))
@@ -99,6 +106,8 @@ static struct value tree_value(const json_t *member)
                               .string = {json_string_value(member), json_string_length(member)}};
     if (json_is_integer(member))
         return (struct value){.type = VALUE_INTEGER, .integer = json_integer_value(member)};
+    if (json_is_real(member) && is_whole(json_real_value(member)))
+        return (struct value){.type = VALUE_INTEGER, .integer = (int64_t)json_real_value(member)};
     return (struct value){.type = VALUE_OTHER};
 }
 

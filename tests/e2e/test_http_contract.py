@@ -44,6 +44,15 @@ def test_times_of_a_sale_may_be_epoch_milliseconds(t):
     assert (ms_of(sale["startsAt"]), ms_of(sale["endsAt"])) == (starts, ends)
 
 
+def test_a_whole_number_may_be_written_with_a_fraction_or_an_exponent(t):
+    shop = t.shop()
+    starts = now_ms() + 60000
+    sale = shop.new_sale(stock=7.0, startsAt=float(starts), maxPerBuyer=2.0)
+    assert (sale["productQty"], sale["maxPerBuyer"], ms_of(sale["startsAt"])) == (7, 2, starts)
+    body = b'{"buyerName":"ann","saleId":"%s","quantity":0.2e1}' % shop.open_sale(stock=7, maxPerBuyer=2).encode()
+    assert expect(shop.post("/buy", body), 201)["quantity"] == 2
+
+
 def test_times_of_a_sale_may_have_an_offset_or_no_fraction(t):
     sale = t.shop().new_sale(stock=1, startsAt="2099-01-02T03:04:05+02:00", endsAt="2099-01-02T03:04:05Z")
     assert sale["startsAt"] == "2099-01-02T01:04:05.000Z", sale
