@@ -73,8 +73,8 @@ bool demo_open_sale(struct engine *engine, struct port *port, const char *host, 
     fprintf(out, "  curl -s %s/api/v1/sales\n", url);
     fprintf(out,
             "  curl -s %s/api/v1/buy -H 'Content-Type: application/json' "
-            "-d '{\"buyerName\":\"ada\"}'\n",
-            url);
+            "-d '{\"buyerName\":\"ada\",\"saleId\":\"%.*s\"}'\n",
+            url, ID_CHARS, sale->id); /* an older sale, sold out, may be active too */
     fprintf(out,
             "  curl -s %s/api/v1/pay -H 'Content-Type: application/json' "
             "-d '{\"transactionId\":\"<the transactionId of that answer>\"}'\n\n",

@@ -239,6 +239,23 @@ def test_the_demo_opens_a_sale_and_shows_how_to_buy(t):
         log.close()
 
 
+def test_the_demos_curl_line_buys_also_beside_an_older_sale_that_is_sold_out(t):
+    import harness
+    shop = t.shop()
+    shop.must_pay(shop.must_hold(shop.open_sale(stock=1), "ann"))
+    shop.stop()
+    process = subprocess.Popen(command_prefix() + [binary(), "demo", "--listen", "127.0.0.1:0", "--data", shop.data],
+                               env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        line = next(line for line in process.stdout if "/buy" in line)
+        port, body = re.search(r"http://127\.0\.0\.1:(\d+)/api/v1/buy .* -d '(.*)'", line).groups()
+        expect(harness.Client(int(port)).post("/api/v1/buy", body.encode()), 201)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        process.stdout.close()
+
+
 def test_a_server_that_fails_to_start_leaves_no_port_open(t):
     error = raises(Ended, t.server(data=t.file("not-a-directory", "")).start)
     assert error.status != 0
