@@ -184,8 +184,8 @@ class Flashd(Server):
         self.spawn_until_ready([FLASHD, "serve", "--listen", "127.0.0.1:0", "--data", str(data), *args], self.log,
                                env=self.env)
         self.pid = self.processes[0].pid
-        self.token = subprocess.run([FLASHD, "token", "--sub", "bench"], env=self.env, text=True, capture_output=True,
-                                    check=True, timeout=STEP_S).stdout.strip()
+        self.token = subprocess.run([FLASHD, "token", "--role", "admin", "--sub", "bench"], env=self.env, text=True,
+                                    capture_output=True, check=True, timeout=STEP_S).stdout.strip()
 
     def line(self, word):
         """The latest line of the log with that word."""

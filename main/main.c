@@ -53,7 +53,7 @@ static int usage(FILE *out, int status)
             "  flashd demo [SETTINGS]    the same, with one sale that is open\n"
             "  flashd audit DIR [--json] rebuild a data directory from its events and compare\n"
             "  flashd config [SETTINGS]  show every setting and where it comes from\n"
-            "  flashd token --role admin|consumer --sub NAME [--ttl SECONDS]\n"
+            "  flashd token [--role admin|consumer] --sub NAME [--ttl SECONDS]\n"
             "  flashd --help | --version\n\n"
             "Settings, each also an environment variable (--some-name: FLASHD_SOME_NAME):\n",
             FLASHD_VERSION);
@@ -270,13 +270,19 @@ static int take_token_flags(int argc, char **argv, struct token_request *request
     return kept;
 }
 
+static bool role_named(const char *name, enum token_role *role)
+{
+    *role = strcmp(name, "admin") == 0 ? ROLE_ADMIN : ROLE_CONSUMER;
+    return *role == ROLE_ADMIN || strcmp(name, "consumer") == 0;
+}
+
 static int print_token(struct process *p, const struct token_request *request)
 {
     char *end = NULL;
     errno = 0;
     long long ttl_s = strtoll(request->ttl, &end, 10);
-    bool consumer = strcmp(request->role, "consumer") == 0;
-    if (!consumer && strcmp(request->role, "admin") != 0)
+    enum token_role role = ROLE_NONE; /* a user's: good for the own stream only */
+    if (request->role != NULL && !role_named(request->role, &role))
         return complain("--role must be admin or consumer");
     if (request->subject == NULL)
         return complain("--sub NAME is required: 1 to 64 bytes");
@@ -285,8 +291,8 @@ static int print_token(struct process *p, const struct token_request *request)
     if (p->settings.jwt_secret.len == 0)
         return complain("no secret to sign with: set --jwt-secret-file or FLASHD_JWT_SECRET");
     char token[2048];
-    if (!token_mint(&p->settings.jwt_secret, consumer ? ROLE_CONSUMER : ROLE_ADMIN,
-                    request->subject, now_read().wall_ms, ttl_s, token, sizeof token))
+    if (!token_mint(&p->settings.jwt_secret, role, request->subject, now_read().wall_ms, ttl_s, token,
+                    sizeof token))
         return complain("--sub must be 1 to 64 bytes of UTF-8 without control characters");
     return puts(token) >= 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
@@ -294,7 +300,7 @@ static int print_token(struct process *p, const struct token_request *request)
 static int run_command(struct process *p, const char *command, int argc, char **argv)
 {
     char error[SETTINGS_ERROR_BYTES];
-    struct token_request token = {"admin", NULL, "3600"};
+    struct token_request token = {NULL, NULL, "3600"};
     bool minting = strcmp(command, "token") == 0;
     if (minting)
         argc = take_token_flags(argc, argv, &token);

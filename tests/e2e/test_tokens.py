@@ -121,6 +121,13 @@ def test_flashd_mints_tokens_that_a_third_party_understands(t):
         assert written.returncode == 0 and len(written.stdout) == len(minted.stdout), written
 
 
+def test_flashd_token_without_a_role_mints_a_users_token_not_an_admins(t):
+    shop = t.shop()
+    minted = run_flashd(["token", "--sub", "ann"], env={"FLASHD_JWT_SECRET": SECRET})
+    assert minted.returncode == 0, minted
+    expect_problem(shop.post("/sales", SALE, token=minted.stdout.strip()), 403, "forbidden")
+
+
 def test_flashd_token_refuses_what_makes_no_token(t):
     key = {"FLASHD_JWT_SECRET": SECRET}
     for args, env in ((["--role", "king", "--sub", "a", "--ttl", "60"], key), (["--role", "admin", "--sub", "", "--ttl", "60"], key),
