@@ -17,7 +17,13 @@
 #include "net/stream.h"
 #include "net/uring.h"
 
-enum { SQ_ENTRIES = 1024, CQ_ENTRIES = 16384, PAGES_A_ROUND = 8, QUIET_SLEEP_MS = 250 };
+enum {
+    SQ_ENTRIES = 1024,
+    CQ_ENTRIES = 16384,
+    PAGES_A_ROUND = 8,
+    QUIET_SLEEP_MS = 250,
+    CLOSE_EVERY_MS = 10 /* while stopping */
+};
 
 struct io_uring_sqe *broadcast_sqe(struct broadcaster *b)
 {
@@ -421,7 +427,7 @@ static void run_round(struct broadcaster *b)
 /* A few at a time, so that the clients do not come back in one instant. */
 static void close_some(struct broadcaster *b, int64_t left_ms)
 {
-    uint32_t rounds = left_ms > 10 ? (uint32_t)left_ms / 10 : 1;
+    uint32_t rounds = left_ms > CLOSE_EVERY_MS ? (uint32_t)left_ms / CLOSE_EVERY_MS : 1;
     uint32_t some = b->open_count / rounds + 1;
     for (uint32_t i = 0; i < b->streams_made && some > 0; i++) {
         struct stream *s = b->streams[i];
@@ -435,7 +441,7 @@ static void close_some(struct broadcaster *b, int64_t left_ms)
 static void *broadcast_main(void *arg)
 {
     struct broadcaster *b = arg;
-    struct __kernel_timespec pause = {0, 10000000};
+    struct __kernel_timespec pause = {0, CLOSE_EVERY_MS * 1000000};
     struct io_uring_cqe *cqe;
     (void)pthread_setname_np(pthread_self(), "broadcaster");
     MUST(uring_enable(&b->ring), "a ring that cannot be enabled");
@@ -444,13 +450,16 @@ static void *broadcast_main(void *arg)
         run_round(b);
         wait_for_work(b);
     }
-    int64_t end_mono_ms = now_read().mono_ms + BROADCAST_STOP_MS;
+    int64_t end_mono_ms = now_read().mono_ms + BROADCAST_STOP_MS, next_mono_ms = 0;
     for (;;) {
         run_round(b);
         int64_t left_ms = end_mono_ms - b->now.mono_ms;
         if (b->open_count == 0 || left_ms <= -BROADCAST_STOP_MS)
             return NULL;
-        close_some(b, left_ms);
+        if (b->now.mono_ms >= next_mono_ms) { /* and not as soon as the last ones are gone */
+            close_some(b, left_ms);
+            next_mono_ms = b->now.mono_ms + CLOSE_EVERY_MS;
+        }
         (void)io_uring_submit_and_wait_timeout(&b->ring, &cqe, 1, &pause, NULL);
     }
 }

@@ -1588,6 +1588,19 @@ def test_sigterm_closes_50_streams_and_exits_0_within_5_seconds(t):
         assert shop.stop() == 0
 
 
+def test_sigterm_closes_the_streams_a_few_at_a_time(t):
+    shop = t.shop()
+    streams = [public(shop) for _ in range(60)]
+    closing = threading.Thread(target=shop.stop)
+    closing.start()
+    ends = []
+    for stream in streams:
+        assert stream.ends(within_s=5)
+        ends.append(time.monotonic())
+    closing.join()
+    assert ends[-1] - ends[0] > 0.2, f"all within {ends[-1] - ends[0]:.3f} s: they come back in one instant"
+
+
 def test_sigterm_does_not_wait_for_clients_that_never_read(t):
     shop = t.shop()
     sale = shop.open_sale(stock=1000000)
