@@ -255,10 +255,12 @@ static void read_new_events(struct broadcaster *b)
     uint64_t committed = log_committed(&b->engine->log);
     if (b->open_count == 0)
         b->head = committed; /* nobody to hand it to */
-    for (int page = 0; page < PAGES_A_ROUND && b->head < committed; page++)
-        if (b->options.archive.read(b->options.archive.self, b->head, ARCHIVE_PAGE_EVENTS, publish,
-                                    b) <= 0)
+    for (int page = 0; page < PAGES_A_ROUND && b->head < committed; page++) {
+        uint64_t left = committed - b->head; /* beyond, the file may have what nobody can ask for yet */
+        uint32_t limit = left < ARCHIVE_PAGE_EVENTS ? (uint32_t)left : ARCHIVE_PAGE_EVENTS;
+        if (b->options.archive.read(b->options.archive.self, b->head, limit, publish, b) <= 0)
             break;
+    }
     b->more = b->more || (b->open_count > 0 && b->head < committed);
     atomic_store_explicit(&b->engine->published, b->head + (FAULT(FAULT_PUBLISH_AHEAD) ? 1000 : 0),
                           memory_order_release);

@@ -10,8 +10,8 @@ import threading
 import time
 from urllib.parse import quote, urlencode
 
-from harness import (SECRET, UNKNOWN_ID, eventually, expect, expect_problem, mint, ms_of, now_ms, patient,
-                     run_flashd, slack)
+from harness import (SECRET, UNKNOWN_ID, binary, clean_environment, command_prefix, eventually, expect,
+                     expect_problem, mint, ms_of, now_ms, patient, run_flashd, slack)
 from sse import Stream
 
 PUBLIC = "/api/v1/sales/events"
@@ -1025,6 +1025,39 @@ def test_who_was_away_for_long_comes_back_through_the_database_to_the_live_event
     end = head(shop)
     constant.read(until_id=end, for_s=20 * slack())
     same(constant.seen, committed(shop))
+
+
+@patient
+def test_what_a_stream_tells_of_an_order_can_be_asked_at_once(t):
+    """The build in which readers see a commit some milliseconds after the file has it."""
+    shop, done, asked = t.shop(), threading.Event(), []
+    sale = shop.open_sale(stock=1000000)
+    make_many_sales(shop, 3000)
+    shop.executable = os.path.join(os.path.dirname(binary()), "flashd_faults")
+    shop.env["FLASHD_FAULT"] = "late-view"
+    shop.restart()
+
+    def keep_busy():  # large snapshots, so that the broadcaster comes late to new events
+        while not done.is_set():
+            with public(shop) as stream:
+                stream.next(within_s=10)
+
+    def ask():
+        try:
+            with all_events(shop, "?types=order.reserved") as stream, shop.wire() as wire:
+                end = time.monotonic() + 2
+                while time.monotonic() < end:
+                    piece = stream.socket.recv(1 << 20)
+                    order = re.search(rb'"transactionId":"([0-9a-f]{24})"', piece[piece.rfind(b"\ndata: "):])
+                    if order:
+                        wire.send(b"GET /transactions/%s HTTP/1.1\r\nHost: x\r\n\r\n" % order[1])
+                        asked.append(wire.read_reply().status)
+        finally:
+            done.set()
+
+    with Load(shop, sale, depth=8):
+        in_threads(keep_busy, ask)
+    assert len(asked) > 10 and set(asked) == {200}, f"{asked.count(404)} of {len(asked)} unknown"
 
 
 @patient
