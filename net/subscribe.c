@@ -131,6 +131,8 @@ static uint64_t address_of(const struct call *call)
         return 0;
     if (peer.ss_family == AF_INET6) {
         const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&peer;
+        if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) /* a listener on [::] takes IPv4 too */
+            return hash(&v6->sin6_addr.s6_addr[12], sizeof(struct in_addr));
         return hash(&v6->sin6_addr, 8); /* a household's /64 is one address */
     }
     const struct sockaddr_in *v4 = (const struct sockaddr_in *)&peer;

@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 from urllib.parse import quote, urlencode
@@ -1486,6 +1487,24 @@ def test_more_streams_from_one_address_than_its_cap_do_not_keep_out_the_others(t
     until_connections(shop, 5)
     streams.append(public(shop, source="127.0.0.1"))
     expect_full(refused(shop, PUBLIC, source="127.0.0.1"))
+
+
+def test_who_comes_by_ipv4_to_a_listener_for_both_has_a_cap_of_their_own_too(t):
+    process = subprocess.Popen(command_prefix() + [binary(), "serve", "--listen", "[::]:0", "--data", t.new_data(),
+                                                   "--max-streams-per-address", "2"],
+                               env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                               text=True)
+    try:
+        port = int(re.search(r":(\d+)\n$", process.stdout.readline())[1])
+        streams = [Stream(port, PUBLIC, source=source) for source in ("127.0.0.1", "127.0.0.2") * 3]
+        assert [stream.reply.status for stream in streams] == [200] * 4 + [503] * 2
+        with socket.create_connection(("::1", port), timeout=5) as wire:
+            wire.sendall(f"GET {PUBLIC} HTTP/1.1\r\nHost: [::1]\r\n\r\n".encode())
+            assert wire.recv(100).startswith(b"HTTP/1.1 200")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        process.stdout.close()
 
 
 def test_a_cap_that_is_no_number_is_refused_at_start(t):
