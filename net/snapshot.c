@@ -268,22 +268,34 @@ void snapshot_put_positions(struct broadcaster *b, struct stream *s)
 
 /* ---- beginning ---- */
 
+/* The place where the events begin, without an event: who is cut off before the first one can go on, too. */
+static void put_place(struct broadcaster *b, struct stream *s)
+{
+    char line[32];
+    struct text out = text_in(line, sizeof line);
+    text_str(&out, "id: ");
+    text_number(&out, s->cursor);
+    text_str(&out, "\n\n");
+    (void)stream_put(b, s, out.start, out.len);
+}
+
 static void put_snapshot(struct broadcaster *b, struct stream *s)
 {
-    s->cursor = log_committed(&b->engine->log);
-    if (s->sub.kind == STREAM_PUBLIC) {
+    if (s->sub.kind == STREAM_PUBLIC)
         put_sales(b, s);
-    } else if (s->sub.kind == STREAM_USER) {
+    else if (s->sub.kind == STREAM_USER)
         begin_looking_up(b, s, false);
-    }
+    else
+        put_place(b, s);
 }
 
 void snapshot_reset(struct broadcaster *b, struct stream *s)
 {
     put_str(b, s, "event: reset\ndata: {}\n\n");
+    s->cursor = s->sub.kind == STREAM_EVENTS
+                    ? b->options.archive.oldest(b->options.archive.self) - 1
+                    : log_committed(&b->engine->log);
     put_snapshot(b, s);
-    if (s->sub.kind == STREAM_EVENTS)
-        s->cursor = b->options.archive.oldest(b->options.archive.self) - 1;
 }
 
 void snapshot_begin(struct broadcaster *b, struct stream *s)
@@ -295,12 +307,14 @@ void snapshot_begin(struct broadcaster *b, struct stream *s)
     }
     put_head(b, s);
     uint64_t oldest = b->options.archive.oldest(b->options.archive.self);
-    if (!s->sub.resume)
+    if (!s->sub.resume) {
+        s->cursor = log_committed(&b->engine->log);
         put_snapshot(b, s);
-    else if (!FAULT(FAULT_SILENT_GAP) &&
-             (s->sub.after_seq > log_committed(&b->engine->log) || s->sub.after_seq < oldest - 1))
+    } else if (!FAULT(FAULT_SILENT_GAP) &&
+               (s->sub.after_seq > log_committed(&b->engine->log) ||
+                s->sub.after_seq < oldest - 1)) {
         snapshot_reset(b, s); /* a place that this server does not have */
-    else {
+    } else {
         s->cursor = s->sub.after_seq + FAULT(FAULT_RESUME_OFF_BY_ONE);
         if (s->sub.kind == STREAM_USER)
             begin_looking_up(b, s, true); /* for its places in queues only */

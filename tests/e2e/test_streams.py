@@ -652,6 +652,20 @@ def test_an_events_stream_goes_on_after_a_kill(t):
     shop.start()
 
 
+def test_an_events_stream_that_is_cut_off_before_its_first_event_can_go_on(t):
+    shop = t.shop()
+    sale = shop.open_sale(stock=50)
+    for last, at in ((None, head(shop)), (head(shop) + 100, 0)):  # fresh, and after a reset: from the oldest
+        with all_events(shop, last=last) as stream:
+            eventually(lambda: stream.parser.last_id or stream.pump(1.0) and None, what="a place to go on from")
+            assert re.search(rb"\nid: (\d+)\n\n", stream.raw)[1] == b"%d" % at, stream.raw[:200]
+        shop.kill()
+        shop.start()
+        seq = shop.must_buy(sale, f"meanwhile {last}")["seq"]
+        with all_events(shop, last=at) as again:
+            same([event.id for event in again.until(lambda event: event.id == seq)], list(range(at + 1, seq + 1)))
+
+
 def test_a_browsers_header_counts_more_than_the_query_it_started_with(t):
     shop = t.shop()
     sale = shop.open_sale(stock=50)
