@@ -156,8 +156,9 @@ static bool open_server(struct process *p, char *error)
     if (p->server == NULL)
         return false;
     diag(DIAG_INFO,
-         "room for %" PRIu32 " connections, %" PRIu32 " net threads, %" PRIu32 " workers",
-         server_connections_max(p->server), p->settings.net_threads, p->settings.workers);
+         "room for %" PRIu32 " connections and %" PRIu32 " streams, %" PRIu32 " net threads, %" PRIu32 " workers",
+         server_connections_max(p->server), server_streams_max(p->server), p->settings.net_threads,
+         p->settings.workers);
     return true;
 }
 

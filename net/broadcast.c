@@ -466,6 +466,13 @@ static void *broadcast_main(void *arg)
     }
 }
 
+uint32_t broadcast_limit(struct broadcaster *b, uint32_t streams_max)
+{
+    if (streams_max < b->options.streams_max)
+        b->options.streams_max = streams_max;
+    return b->options.streams_max;
+}
+
 bool broadcast_start(struct broadcaster *b)
 {
     b->port->wake = wake;

@@ -55,6 +55,8 @@ struct broadcast_options {
 /* NULL and a line in error (no newline) on failure. */
 struct broadcaster *broadcast_open(const struct broadcast_options *options, struct engine *engine,
                                    char *error, size_t error_bytes);
+/* Before the start: no more streams than this, whatever the options say. Returns how many that makes. */
+uint32_t broadcast_limit(struct broadcaster *broadcaster, uint32_t streams_max);
 bool broadcast_start(struct broadcaster *broadcaster);
 /* Closes every stream, a few at a time; at most a second. */
 void broadcast_stop(struct broadcaster *broadcaster);

@@ -97,7 +97,7 @@ struct server {
     struct engine *engine;
     struct server_options options;
     uint16_t port;
-    uint32_t connections_max;
+    uint32_t connections_max, streams_max;
     struct net *nets;
     _Atomic bool stopping; /* main sets */
 };

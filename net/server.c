@@ -29,6 +29,7 @@ enum {
     BACKLOG = 4096,
     PORT_WAIT_MS = 2000, /* for a port that is in use; see probe_port() */
     PORT_POLL_MS = 10,
+    STREAMS_LEAVE = 4,      /* of the descriptors, one in four to those who buy */
     OTHER_DESCRIPTORS = 32, /* database, rings, eventfds, listeners, standard streams */
 };
 
@@ -116,7 +117,8 @@ static bool probe_port(struct server *server, char *error, size_t error_bytes)
 
 /* ---- opening ---- */
 
-static uint32_t connections_that_fit(uint32_t wanted)
+/* Raises the limit as far as it may be raised. */
+static uint32_t descriptors_that_fit(void)
 {
     struct rlimit limit = {0};
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
@@ -126,8 +128,7 @@ static uint32_t connections_that_fit(uint32_t wanted)
     }
     uint64_t room = limit.rlim_cur > 2 * OTHER_DESCRIPTORS ? limit.rlim_cur - OTHER_DESCRIPTORS
                                                            : OTHER_DESCRIPTORS;
-    uint64_t most = wanted != 0 && wanted < room ? wanted : room;
-    return most > 1000000 ? 1000000 : (uint32_t)most;
+    return room > 1000000 ? 1000000 : (uint32_t)room;
 }
 
 static bool open_net(struct server *server, uint32_t index, char *error, size_t error_bytes)
@@ -170,7 +171,9 @@ struct server *server_open(const struct server_options *options, struct engine *
     server->options = *options;
     server->engine = engine;
     server->nets = nets;
-    server->connections_max = connections_that_fit(options->max_connections);
+    uint32_t room = descriptors_that_fit(), wanted = options->max_connections;
+    server->connections_max = wanted != 0 && wanted < room ? wanted : room;
+    server->streams_max = broadcast_limit(options->broadcaster, room - room / STREAMS_LEAVE);
     bool ok = probe_port(server, error, error_bytes);
     for (uint32_t i = 0; ok && i < options->net_threads; i++)
         ok = open_net(server, i, error, error_bytes);
@@ -188,6 +191,11 @@ uint16_t server_port(const struct server *server)
 uint32_t server_connections_max(const struct server *server)
 {
     return server->connections_max;
+}
+
+uint32_t server_streams_max(const struct server *server)
+{
+    return server->streams_max;
 }
 
 /* ---- running ---- */

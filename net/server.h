@@ -37,6 +37,8 @@ struct server *server_open(const struct server_options *options, struct engine *
 uint16_t server_port(const struct server *server);
 /* How many connections fit, all net threads together. */
 uint32_t server_connections_max(const struct server *server);
+/* How many of them may be event streams. */
+uint32_t server_streams_max(const struct server *server);
 bool server_start(struct server *server);
 void server_stop(struct server *server);
 void server_close(struct server *server);

@@ -5,6 +5,7 @@ import socket
 import time
 
 from harness import Wire, alone, eventually, expect, expect_problem, patient, slack
+from sse import Stream
 
 
 @patient
@@ -112,6 +113,21 @@ def test_when_descriptors_run_out_accepting_stops_and_resumes(t):
             return False
     eventually(served, within_s=4, what="served again")
     shop.balance_books()
+
+
+@patient
+def test_streams_leave_descriptors_to_those_who_buy(t):
+    shop = t.shop("--net-threads", "1", descriptors=200)
+    sale = shop.open_sale(stock=100)
+    streams = [Stream(shop.port, "/api/v1/sales/events") for _ in range(160)]
+    assert {stream.reply.status for stream in streams} == {200, 503}
+    with shop.wire() as wire:
+        body = f'{{"buyerName":"ann","saleId":"{sale}"}}'
+        wire.send("POST /buy HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                  f"Content-Length: {len(body)}\r\n\r\n{body}")
+        assert wire.read_reply().status == 201
+    taken = sum(stream.is_stream for stream in streams)
+    assert f" {taken} streams" in shop.log(), f"{taken} of those that fit: {shop.log()}"
 
 
 @patient
