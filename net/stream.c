@@ -237,7 +237,9 @@ static void fill_live(struct broadcaster *b, struct stream *s)
         }
         s->cursor = frame->seq;
     }
-    if (n == frames->end && s->cursor < b->head && s->sub.kind != STREAM_PUBLIC)
+    /* A public stream's next frame may be of any event that waits for the tick. */
+    if (n == frames->end && s->cursor < b->head &&
+        (s->sub.kind != STREAM_PUBLIC || b->pending_count == 0))
         s->cursor = b->head;
     if (out.len > 0 && stream_put(b, s, out.start, out.len))
         count_frames(b, sent);
