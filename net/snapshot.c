@@ -196,13 +196,13 @@ static void try_put_orders(struct broadcaster *b, struct stream *s)
     put_orders(b, s, &out);
     uint64_t after = atomic_load_explicit(&b->engine->view_generation, memory_order_acquire);
     if (current && before == after && (before & 1) == 0) {
+        s->looking_up = false; /* first, for it may be closed next, which would count it once more */
+        b->looking_up--;
         if (!s->silent) {
             put_text(b, s, &out);
             s->cursor = b->head + FAULT(FAULT_LATE_STREAM);
             remember_positions(b, s);
         }
-        s->looking_up = false;
-        b->looking_up--;
     } else {
         b->more = true;
     }

@@ -303,7 +303,8 @@ void stream_pump(struct broadcaster *b, struct stream *s)
         else if (s->cursor < b->head)
             fill_from_archive(b, s);
     }
-    if (s->out_bytes > 0 && !s->closing)
+    /* What a reset has put there goes with its snapshot: the kernel must not read what still grows. */
+    if (s->out_bytes > 0 && !s->closing && !s->looking_up)
         send_out(b, s);
 }
 
