@@ -18,7 +18,7 @@ struct archived_event {
     uint64_t seq;
     uint64_t sale_seq;
     uint64_t order_seq;  /* 0 for a sale's event */
-    uint8_t kind;        /* enum event_kind */
+    uint8_t kind;        /* enum event_kind; EVENT_KIND_COUNT: none that there is */
     const char *payload; /* borrowed for the call */
     size_t payload_bytes;
 };

@@ -32,8 +32,8 @@ static uint64_t number_of(const struct archived_event *event, const char *patter
 static void pair_time_of(struct text *out, const char *key, const struct archived_event *event,
                          const char *pattern)
 {
-    const char *at = value_at(event, pattern);
-    if (at != NULL)
+    const char *at = value_at(event, pattern), *end = event->payload + event->payload_bytes;
+    if (at != NULL && (size_t)(end - at) >= strlen(pattern) + TEXT_TIME_CHARS)
         text_pair_plain(out, key, at + strlen(pattern), TEXT_TIME_CHARS);
 }
 
@@ -129,8 +129,9 @@ static void pair_end(struct text *out, const struct archived_event *event, const
     char announced[TEXT_TIME_CHARS];
     struct text text = text_in(announced, sizeof announced);
     text_time(&text, sale->terms.ends_at_ms);
-    const char *at = value_at(event, pattern);
-    if (at != NULL && memcmp(at + sizeof pattern - 1, announced, sizeof announced) < 0)
+    const char *at = value_at(event, pattern), *end = event->payload + event->payload_bytes;
+    bool whole = at != NULL && (size_t)(end - at) >= sizeof pattern - 1 + sizeof announced;
+    if (whole && memcmp(at + sizeof pattern - 1, announced, sizeof announced) < 0)
         pair_time_of(out, "endsAt", event, pattern);
     else
         text_pair_plain(out, "endsAt", announced, sizeof announced);

@@ -251,18 +251,35 @@ struct replay {
     struct stream *s;
     struct text out;
     uint64_t sent;
-    bool removed; /* events after the cursor are gone: retention overtook the stream */
+    bool removed; /* what comes after the cursor is gone: retention overtook the stream … */
+    uint64_t goes_on_after; /* … or somebody changed the table: here it can be read again */
 };
+
+/* Whether it can be told: not when somebody has changed its row. */
+static bool is_sound(const struct archived_event *event, const struct sale *sale,
+                     const struct order *order)
+{
+    return event->kind < EVENT_KIND_COUNT && sale != NULL &&
+           event_is_of_order((enum event_kind)event->kind) == (order != NULL) &&
+           event->payload_bytes <= PAYLOAD_BYTES_MAX &&
+           memchr(event->payload, '\n', event->payload_bytes) == NULL &&
+           memchr(event->payload, '\r', event->payload_bytes) == NULL;
+}
 
 static void replay_event(void *arg, const struct archived_event *event)
 {
     struct replay *r = arg;
-    r->removed = r->removed || event->seq != r->s->cursor + 1;
     if (r->removed)
         return;
     const struct sale *sale = seqmap_sale(&r->b->engine->seqmap, event->sale_seq);
     const struct order *order =
         event->order_seq != 0 ? seqmap_order(&r->b->engine->seqmap, event->order_seq) : NULL;
+    bool next = event->seq == r->s->cursor + 1, sound = is_sound(event, sale, order);
+    r->removed = !next || !sound;
+    if (r->removed) {
+        r->goes_on_after = next ? event->seq : event->seq - 1;
+        return;
+    }
     r->s->cursor = event->seq;
     if (!stream_wants(r->s, (enum event_kind)event->kind, sale, order))
         return;
@@ -277,6 +294,16 @@ static void replay_event(void *arg, const struct archived_event *event)
     r->sent++;
 }
 
+/* It was at the head, or the archive would go on: never a silent gap (G6). Where the events are not gone from
+ * the beginning, an event stream goes on behind the gap, or it would meet it again and again. */
+static void reset_at_gap(struct broadcaster *b, struct stream *s, uint64_t goes_on_after)
+{
+    uint64_t cursor = s->cursor;
+    snapshot_reset(b, s);
+    if (s->sub.kind == STREAM_EVENTS && s->cursor <= cursor)
+        s->cursor = goes_on_after > cursor ? goes_on_after : b->head;
+}
+
 static void fill_from_archive(struct broadcaster *b, struct stream *s)
 {
     struct replay replay = {.b = b, .s = s, .out = text_in(b->scratch, SCRATCH_BYTES)};
@@ -286,10 +313,11 @@ static void fill_from_archive(struct broadcaster *b, struct stream *s)
         b->options.archive.read(b->options.archive.self, s->cursor, limit, replay_event, &replay);
     if (read < 0)
         stream_close(b, s);
-    else if (read == 0 || replay.removed)
-        snapshot_reset(b, s); /* it was at the head, or the archive would go on: never a silent gap (G6) */
-    else if (replay.out.len > 0 && stream_put(b, s, replay.out.start, replay.out.len))
-        count_frames(b, replay.sent);
+    else if (replay.out.len > 0) { /* a gap behind it is met next time */
+        if (stream_put(b, s, replay.out.start, replay.out.len))
+            count_frames(b, replay.sent);
+    } else if (read == 0 || replay.removed)
+        reset_at_gap(b, s, replay.goes_on_after);
     b->more = true;
 }
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "engine/diag.h"
+#include "engine/event.h"
 
 struct archive {
     sqlite3 *db;
@@ -61,9 +62,10 @@ static int read_page(void *self, uint64_t after_seq, uint32_t limit, archive_tak
     (void)sqlite3_bind_int64(a->page, 1, (sqlite3_int64)after_seq);
     (void)sqlite3_bind_int64(a->page, 2, limit);
     while ((rc = sqlite3_step(a->page)) == SQLITE_ROW) {
+        uint64_t kind = (uint64_t)sqlite3_column_int64(a->page, 1);
         const struct archived_event event = {
             .seq = (uint64_t)sqlite3_column_int64(a->page, 0),
-            .kind = (uint8_t)sqlite3_column_int(a->page, 1),
+            .kind = (uint8_t)(kind < EVENT_KIND_COUNT ? kind : EVENT_KIND_COUNT),
             .sale_seq = (uint64_t)sqlite3_column_int64(a->page, 2),
             .order_seq = (uint64_t)sqlite3_column_int64(a->page, 3),
             .payload = (const char *)sqlite3_column_text(a->page, 4),

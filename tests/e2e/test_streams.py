@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sqlite3
 import threading
 import time
 from urllib.parse import quote, urlencode
@@ -1465,6 +1466,47 @@ def expect_full(reply):
     assert reply.status == 503, f"expected 503, got {reply!r}"
     assert (reply.header("retry-after") or "").isdigit() and int(reply.header("retry-after")) >= 1, reply.fields
     assert reply.json["status"] == 503 and reply.json["code"], reply
+
+
+def test_rows_of_events_that_somebody_changed_end_no_process(t):
+    """What cannot be told is a gap, and told as one; what comes after it goes on."""
+    for change in ("kind = 99", "sale = 12345", "ord = 12345", "ord = NULL", "payload = '{\"at\":\"'", "payload = '{}' || char(10)",
+                   "payload = zeroblob(3000000)", None):
+        shop = t.shop("--stream-tick-ms", "0")
+        sale = shop.open_sale(stock=10)
+        orders = [shop.must_buy(sale, f"buyer {n}") for n in range(6)]
+        broken, last = orders[2]["seq"], orders[-1]["seq"]
+        database = sqlite3.connect(shop.db_path, timeout=10)
+        database.execute(f"UPDATE event_rows SET {change} WHERE seq = ?" if change else "DELETE FROM event_rows WHERE seq = ?",
+                         (broken,))
+        database.commit()
+        database.close()
+        with all_events(shop, last=1) as stream, public(shop, sale, last=1) as open_to_all, \
+                notices(shop, "buyer 2", last=1) as own:
+            seen = [stream.next() for _ in range(last - 1)]
+            if change != "payload = '{\"at\":\"'":
+                assert [event.id for event in seen if event.name != "reset"] == [
+                    seq for seq in range(2, last + 1) if seq != broken], (change, seen)
+                assert [event.name for event in seen].index("reset") == broken - 2, (change, seen)
+            shop.must_buy(sale, "afterwards")
+            for other in (stream, open_to_all):
+                while other.next().last_id != str(last + 1):
+                    pass
+            own.rest()
+        assert shop.running()
+
+
+def test_a_row_behind_the_last_event_is_none(t):
+    shop = t.shop()
+    sale = shop.open_sale(stock=10)
+    order = shop.must_buy(sale, "ann")
+    with all_events(shop) as stream:
+        database = sqlite3.connect(shop.db_path, timeout=10)
+        database.execute("INSERT INTO event_rows SELECT 1000000, kind, sale, ord, created_at_ms, payload FROM event_rows"
+                         " WHERE seq = ?", (order["seq"],))
+        database.commit()
+        database.close()
+        assert shop.must_buy(sale, "bob")["seq"] == stream.next().id == order["seq"] + 1
 
 
 def test_more_streams_than_the_cap_are_told_to_come_back_later(t):
