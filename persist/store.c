@@ -52,6 +52,7 @@ enum statement {
     STMT_ADD_EVENT,
     STMT_ADD_ORDER,
     STMT_MOVE_ORDER,
+    STMT_RESTORE_ORDER,
     STMT_ADD_SALE,
     STMT_MOVE_SALE,
     STMT_PUBLISHED,
@@ -69,6 +70,10 @@ static const char *const statements[STMT_COUNT] = {
     [STMT_MOVE_ORDER] =
         "UPDATE order_rows SET state = ?2, refund_due = ?3, updated_at_ms = ?4,"
         " expires_at_ms = coalesce(?5, expires_at_ms), last_seq = ?6 WHERE seq = ?1",
+    [STMT_RESTORE_ORDER] =
+        "INSERT INTO order_rows(seq, tag, sale, buyer, quantity, state, refund_due, created_at_ms,"
+        " updated_at_ms, expires_at_ms, last_seq) VALUES(?1, ?2, ?3, ?4, ?5, 0, 0,"
+        " coalesce((SELECT created_at_ms FROM event_rows WHERE seq = ?1), ?6), ?6, ?7, ?1)",
     [STMT_ADD_SALE] = "INSERT INTO sale_rows(seq, tag, name, product_qty, max_per_buyer,"
                       " waitlist_max, hold_ms, starts_at_ms, ends_at_ms, state, sold_out,"
                       " available, held, sold, waiting, last_seq)"
@@ -461,6 +466,28 @@ static bool add_order(struct store *s, const struct event *event)
     return run(add);
 }
 
+/* Somebody has removed the row. The order goes on, so it gets one again, which STMT_MOVE_ORDER completes: the
+ * process must not end with every sale because of one row. */
+static bool restore_order(struct store *s, const struct event *event)
+{
+    const struct order *order = event->order;
+    sqlite3_stmt *add = s->statements[STMT_RESTORE_ORDER];
+    int64_t expires = atomic_load_explicit(&order->expires_at_ms, memory_order_relaxed);
+    diag(DIAG_ERROR, "the row of the order made at seq %llu is gone; it is written anew",
+         (unsigned long long)order->seq);
+    bind_number(add, 1, order->seq);
+    bind_number(add, 2, id_tag(s->hash, order->seq));
+    bind_number(add, 3, event->sale->seq);
+    (void)sqlite3_bind_text(add, 4, order->name, order->name_bytes, SQLITE_STATIC);
+    bind_number(add, 5, order->quantity);
+    (void)sqlite3_bind_int64(add, 6, event->at_wall_ms);
+    if (expires != 0)
+        (void)sqlite3_bind_int64(add, 7, expires);
+    else
+        (void)sqlite3_bind_null(add, 7);
+    return run(add);
+}
+
 static bool move_order(struct store *s, const struct event *event)
 {
     sqlite3_stmt *move = s->statements[STMT_MOVE_ORDER];
@@ -470,7 +497,7 @@ static bool move_order(struct store *s, const struct event *event)
     (void)sqlite3_bind_int64(move, 4, event->at_wall_ms);
     bind_expiry(move, 5, event);
     bind_number(move, 6, event->seq);
-    return run(move) && sqlite3_changes(s->db) == 1;
+    return run(move) && (sqlite3_changes(s->db) == 1 || (restore_order(s, event) && run(move)));
 }
 
 static bool add_sale(struct store *s, const struct sale *sale)
@@ -525,7 +552,13 @@ static bool save_sale(void *self, const struct sale *sale)
     bind_number(move, 6, books->sold);
     bind_number(move, 7, books->waiting);
     bind_number(move, 8, books->seq);
-    return run(move) && sqlite3_changes(s->db) == 1;
+    if (!run(move))
+        return false;
+    if (sqlite3_changes(s->db) == 1)
+        return true;
+    diag(DIAG_ERROR, "the row of sale %s is gone; it is written anew",
+         sale->id); /* see restore_order() */
+    return add_sale(s, sale) && run(move);
 }
 
 static bool keep(void *self, const struct kept *kept)

@@ -7,7 +7,7 @@ import time
 
 import harness
 from harness import eventually, expect, expect_problem, mint, now_ms, ms_of, patient
-from history import make_past
+from history import audit, make_past
 from test_metrics import metrics
 from test_retention import age_events
 from test_workers import stampede
@@ -114,6 +114,7 @@ TAMPERINGS = (
     ("UPDATE sale_rows SET waiting = waiting + 4294967296 WHERE seq = :s", "waiting"),
     ("UPDATE sale_rows SET state = 3 WHERE seq = :s", "state"),
     ("UPDATE sale_rows SET product_qty = product_qty + 1 WHERE seq = :s", "terms"),
+    ("DELETE FROM sale_rows WHERE seq = :s", "row"),
     ("DELETE FROM event_rows WHERE seq = :o", "event"),
     ("DELETE FROM event_rows WHERE seq = (SELECT max(seq) FROM event_rows WHERE sale = :s)", ""),
     ("DELETE FROM event_rows WHERE seq = (SELECT min(seq) FROM event_rows WHERE sale = :s AND kind = 1)", ""),
@@ -149,6 +150,25 @@ def test_each_change_behind_its_back_is_found_and_stops_that_sale_only(t):
         assert shop.sale(good)["state"] == "ACTIVE"
         shop.must_buy(good, f"customer {number}")
     assert metrics(shop)["flashd_reconcile_divergent_sales"] == str(last["divergent"])
+
+
+def test_orders_whose_rows_somebody_has_removed_end_no_process(t):
+    shop = t.shop()
+    sale, orders = sold(shop)
+    other, _ = sold(shop)
+    removed = [shop.rows("SELECT * FROM order_rows WHERE seq = ?", seq_of(order)) for order in orders[3:5]]
+    tamper(shop, "DELETE FROM order_rows WHERE seq IN (?, ?)", (seq_of(orders[3]), seq_of(orders[4])))
+    assert reconcile(shop)["divergent"] == 1
+    assert_stopped(shop, sale)
+    shop.must_pay(orders[3]), shop.must_cancel(orders[4])
+    shop.must_buy(other, "customer")
+    for order, (row,) in zip(orders[3:5], removed):
+        (now,) = shop.rows("SELECT * FROM order_rows WHERE seq = ?", seq_of(order))
+        assert now[:5] == row[:5] and now[7] == row[7] and now[9] == row[9], (row, now)
+    assert "is written anew" in shop.log(), shop.log()
+    assert reconcile(shop)["divergent"] == 0, shop.log()
+    assert audit(shop.data)[0] == 0
+    shop.restart()
 
 
 def test_a_stopped_sale_is_an_admins_to_resume_and_stopped_again(t):
