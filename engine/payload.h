@@ -30,5 +30,7 @@ struct payload {
 /* Members that it does not know are passed over. False: not what payload_write() makes, which is one flat
  * object of strings and whole numbers. */
 bool payload_read(struct payload *payload, const char *json, size_t len);
+/* When its event was: its last member. False: no such time. The punctuation around it is not looked at. */
+bool payload_time(const char *json, size_t len, int64_t *at_ms);
 
 #endif

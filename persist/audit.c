@@ -19,6 +19,30 @@
 enum { PROGRESS_EVERY = 4096 };
 static const int64_t TIME_MAX_MS = 253402300799999; /* the end of the year 9999 */
 
+/* Bytes of the character that begins here; 0 when none does. UTF-8, without control characters. */
+static size_t character_bytes(const unsigned char *at)
+{
+    size_t bytes = at[0] < 0x80 ? 1 : at[0] < 0xc2 ? 0 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
+    if (at[0] < 0x20 || at[0] == 0x7f || at[0] > 0xf4)
+        return 0;
+    for (size_t i = 1; i < bytes; i++)
+        if ((at[i] & 0xc0) != 0x80)
+            return 0;
+    bool too_long = (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xf0 && at[1] < 0x90);
+    bool no_such = (at[0] == 0xed && at[1] >= 0xa0) || (at[0] == 0xf4 && at[1] >= 0x90);
+    return too_long || no_such ? 0 : bytes;
+}
+
+/* What the tables say may be anything, and is cut anywhere; a terminal or a JSON parser will read it. */
+static void make_printable(char *text)
+{
+    for (size_t bytes; *text != '\0'; text += bytes > 0 ? bytes : 1) {
+        bytes = character_bytes((const unsigned char *)text);
+        if (bytes == 0)
+            *text = '?';
+    }
+}
+
 void audit_find(struct audit_report *report, const char *check, uint64_t seq, const char *format,
                 ...)
 {
@@ -28,9 +52,10 @@ void audit_find(struct audit_report *report, const char *check, uint64_t seq, co
     va_list args;
     va_start(args, format);
     finding->check = check;
-    finding->seq = seq;
+    finding->seq = seq <= INT64_MAX ? seq : 0; /* a row's that stands below the first */
     vsnprintf(finding->detail, sizeof finding->detail, format, args);
     va_end(args);
+    make_printable(finding->detail);
 }
 
 bool audit_stopped(const struct audit_pass *pass)
@@ -63,6 +88,21 @@ static bool prepare(struct audit_pass *pass, const char *sql, sqlite3_stmt **sta
     return false;
 }
 
+bool audit_are_numbers(sqlite3_stmt *row, int from, int to)
+{
+    for (int i = from; i <= to; i++)
+        if (sqlite3_column_type(row, i) != SQLITE_INTEGER)
+            return false;
+    return true;
+}
+
+/* What does not fit stays one that nothing equals. */
+static uint32_t count_at(sqlite3_stmt *row, int column)
+{
+    uint64_t number = number_at(row, column);
+    return number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
+}
+
 typedef void take_row(struct audit_pass *pass, sqlite3_stmt *row);
 
 /* Gives each row to take() until something is found. */
@@ -92,9 +132,14 @@ static const char sales_sql[] =
 static bool sale_is_sound(sqlite3_stmt *row)
 {
     int64_t starts = sqlite3_column_int64(row, 7), ends = sqlite3_column_int64(row, 8);
-    return sqlite3_column_text(row, 2) != NULL && number_at(row, 3) <= PRODUCT_QTY_MAX &&
-           number_at(row, 9) < SALE_STATE_COUNT && starts >= 0 && starts <= TIME_MAX_MS &&
-           ends >= 0 && ends <= TIME_MAX_MS && number_at(row, 6) <= HOLD_MS_MAX;
+    const char *name = (const char *)sqlite3_column_text(row, 2);
+    size_t name_bytes = (size_t)sqlite3_column_bytes(row, 2);
+    return name != NULL && name_bytes <= SALE_NAME_BYTES_MAX && strlen(name) == name_bytes &&
+           audit_are_numbers(row, 0, 1) && audit_are_numbers(row, 3, 15) &&
+           sqlite3_column_int64(row, 0) > 0 && number_at(row, 3) <= PRODUCT_QTY_MAX &&
+           number_at(row, 9) < SALE_STATE_COUNT && number_at(row, 10) <= 1 && starts >= 0 &&
+           starts <= TIME_MAX_MS && ends >= 0 && ends <= TIME_MAX_MS &&
+           number_at(row, 6) <= HOLD_MS_MAX;
 }
 
 static struct audit_sale *new_sale(struct audit_pass *pass)
@@ -127,18 +172,18 @@ static void take_sale(struct audit_pass *pass, sqlite3_stmt *row)
     }
     struct sale_terms *terms = &sale->sale->terms;
     *terms = (struct sale_terms){.product_qty = (uint32_t)number_at(row, 3),
-                                 .max_per_buyer = (uint32_t)number_at(row, 4),
-                                 .waitlist_max = (uint32_t)number_at(row, 5),
+                                 .max_per_buyer = count_at(row, 4),
+                                 .waitlist_max = count_at(row, 5),
                                  .hold_ms = (uint32_t)number_at(row, 6),
                                  .starts_at_ms = sqlite3_column_int64(row, 7),
                                  .ends_at_ms = sqlite3_column_int64(row, 8)};
     snprintf(terms->name, sizeof terms->name, "%s", (const char *)sqlite3_column_text(row, 2));
     sale->tag = number_at(row, 1);
     sale->row = (struct books){.seq = number_at(row, 15),
-                               .available = (uint32_t)number_at(row, 11),
-                               .held = (uint32_t)number_at(row, 12),
-                               .sold = (uint32_t)number_at(row, 13),
-                               .waiting = (uint32_t)number_at(row, 14),
+                               .available = count_at(row, 11),
+                               .held = count_at(row, 12),
+                               .sold = count_at(row, 13),
+                               .waiting = count_at(row, 14),
                                .state = (uint8_t)number_at(row, 9),
                                .sold_out = number_at(row, 10) != 0};
     sale->sale->seq = seq;
@@ -175,18 +220,21 @@ bool audit_order_of(const struct audit_pass *pass, sqlite3_stmt *row, struct aud
                                   .updated_at_ms = sqlite3_column_int64(row, 8),
                                   .expires_at_ms = sqlite3_column_int64(row, 9),
                                   .last_seq = number_at(row, 10)};
-    return order->name != NULL && order->name_bytes >= 1 &&
-           order->name_bytes <= BUYER_NAME_BYTES_MAX && number_at(row, 5) != ORDER_NONE &&
-           number_at(row, 5) < ORDER_STATE_COUNT && order->quantity <= PRODUCT_QTY_MAX &&
+    bool numbers = audit_are_numbers(row, 0, 2) && audit_are_numbers(row, 4, 8) &&
+                   audit_are_numbers(row, 10, 10);
+    return numbers && sqlite3_column_int64(row, 0) > 0 && order->name != NULL &&
+           order->name_bytes >= 1 && order->name_bytes <= BUYER_NAME_BYTES_MAX &&
+           number_at(row, 5) != ORDER_NONE && number_at(row, 5) < ORDER_STATE_COUNT &&
+           order->quantity <= PRODUCT_QTY_MAX && number_at(row, 6) <= 1 &&
            audit_sale_at(pass, order->sale_seq) != NULL;
 }
 
 void audit_malformed_order(struct audit_pass *pass, uint64_t seq)
 {
     audit_find(pass->report, "changed-order", seq,
-               "the row of the order made at seq %" PRIu64
+               "the row of the order made at seq %" PRId64
                " is malformed, or names a sale that is not there (G4)",
-               seq);
+               (int64_t)seq);
 }
 
 static void count_order(struct audit_pass *pass, const struct audit_order *order)

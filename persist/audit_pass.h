@@ -66,6 +66,8 @@ struct audit_pass {
 
 /* --- audit.c --- */
 struct audit_sale *audit_sale_at(const struct audit_pass *pass, uint64_t seq);
+/* Columns from … to hold integers, not what SQLite would take for one. */
+bool audit_are_numbers(sqlite3_stmt *row, int from, int to);
 /* False: the row is malformed; order->seq is set all the same. */
 bool audit_order_of(const struct audit_pass *pass, sqlite3_stmt *row, struct audit_order *order);
 void audit_malformed_order(struct audit_pass *pass, uint64_t seq);

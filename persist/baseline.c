@@ -19,15 +19,19 @@ bool baseline_seq(sqlite3 *db, uint64_t *seq)
     sqlite3_stmt *find = NULL;
     bool found = sqlite3_prepare_v2(db, "SELECT seq FROM baseline", -1, &find, NULL) == SQLITE_OK &&
                  sqlite3_step(find) == SQLITE_ROW;
-    if (found)
-        *seq = (uint64_t)sqlite3_column_int64(find, 0);
+    if (found) /* what is no number is beyond all events */
+        *seq = sqlite3_column_type(find, 0) == SQLITE_INTEGER
+                   ? (uint64_t)sqlite3_column_int64(find, 0)
+                   : INT64_MAX;
     sqlite3_finalize(find);
     return found;
 }
 
+/* What does not fit stays one that nothing equals. */
 static uint32_t count_at(sqlite3_stmt *row, int column)
 {
-    return (uint32_t)sqlite3_column_int64(row, column);
+    uint64_t number = (uint64_t)sqlite3_column_int64(row, column);
+    return number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
 }
 
 struct baseline_sale baseline_sale_of(sqlite3_stmt *row)

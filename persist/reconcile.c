@@ -40,6 +40,7 @@ enum statement {
     STMT_EVENTS,
     STMT_SALES,
     STMT_ORDERS,
+    STMT_STRAYS,
     STMT_BASELINE_SALES,
     STMT_BASELINE_ORDERS,
     STMT_COUNT
@@ -50,13 +51,18 @@ static const char *const statements[STMT_COUNT] = {
                     " ORDER BY seq LIMIT ?2",
     [STMT_SALES] =
         "SELECT seq, name, product_qty, max_per_buyer, waitlist_max, hold_ms, starts_at_ms,"
-        " ends_at_ms, state, sold_out, available, held, sold, waiting, last_seq FROM sale_rows",
-    [STMT_ORDERS] = "SELECT seq, sale, buyer, quantity, state, refund_due, last_seq, created_at_ms"
-                    " FROM order_rows WHERE seq > ?1 AND seq <= ?3 ORDER BY seq LIMIT ?2",
+        " ends_at_ms, state, sold_out, available, held, sold, waiting, last_seq, tag"
+        " FROM sale_rows",
+    [STMT_ORDERS] = "SELECT seq, sale, buyer, quantity, state, refund_due, last_seq, created_at_ms,"
+                    " tag FROM order_rows WHERE seq > ?1 AND seq <= ?3 ORDER BY seq LIMIT ?2",
+    /* Where no run comes by. */
+    [STMT_STRAYS] = "SELECT seq, sale, 1 FROM order_rows WHERE seq < 1"
+                    " UNION ALL SELECT seq, sale, 1 FROM order_rows WHERE seq > ?1"
+                    " UNION ALL SELECT seq, sale, 0 FROM event_rows"
+                    " WHERE seq <= (SELECT seq FROM baseline)",
     [STMT_BASELINE_SALES] = baseline_sales_sql,
     [STMT_BASELINE_ORDERS] = baseline_orders_sql,
 };
-
 
 /* What the events say of a sale so far. */
 struct told {
@@ -359,6 +365,26 @@ static const char *check_payload(struct replay *r, const struct payload *p, cons
     return same ? NULL : "buyerName in a payload";
 }
 
+/* As the journal would write it, to the byte; NULL, or what of it is not so. */
+static const char *wrong_payload(struct replay *r, sqlite3_stmt *row, struct event event,
+                                 const struct books *books)
+{
+    char buffer[PAYLOAD_BYTES_MAX];
+    struct text text = text_in(buffer, sizeof buffer);
+    struct payload payload;
+    const char *json = (const char *)sqlite3_column_text(row, 4);
+    size_t bytes = (size_t)sqlite3_column_bytes(row, 4);
+    if (json == NULL || !payload_time(json, bytes, &event.at_wall_ms))
+        return "a payload";
+    payload_write(&text, &event, books, r->engine->options.hash);
+    if (!text.overflow && text.len == bytes && memcmp(text.start, json, bytes) == 0)
+        return NULL;
+    const char *wrong = payload_read(&payload, json, bytes)
+                            ? check_payload(r, &payload, event.sale, event.order, books)
+                            : NULL;
+    return wrong != NULL ? wrong : "a payload";
+}
+
 /* Keeps what the events say at the seq at which readers saw the sale. */
 static void meet(struct replay *r, const struct sale *sale)
 {
@@ -369,16 +395,13 @@ static void meet(struct replay *r, const struct sale *sale)
 }
 
 /* One event of a sale that has made sense so far. order: NULL for a sale's event. */
-static const char *follow(struct replay *r, sqlite3_stmt *row, const struct sale *sale,
-                          const struct order *order)
+static const char *follow(struct replay *r, sqlite3_stmt *row, struct sale *sale,
+                          struct order *order)
 {
     struct told *told = told_of(r, sale);
-    struct payload payload;
     uint64_t seq = number_at(row, 0);
     enum event_kind kind = (enum event_kind)number_at(row, 1);
-    const char *json = (const char *)sqlite3_column_text(row, 4);
-    if (json == NULL || !payload_read(&payload, json, (size_t)sqlite3_column_bytes(row, 4)))
-        return "a payload";
+    const struct event event = {.seq = seq, .sale = sale, .order = order, .kind = (uint8_t)kind};
     struct books_entry entry = {seq, kind, ORDER_NONE, 0, sale->terms.product_qty};
     if (order != NULL) {
         if (order->seq > seq || order->sale != sale->index)
@@ -389,7 +412,7 @@ static const char *follow(struct replay *r, sqlite3_stmt *row, const struct sale
     }
     const char *wrong = books_apply(&told->books, entry);
     if (wrong == NULL)
-        wrong = check_payload(r, &payload, sale, order, &told->books);
+        wrong = wrong_payload(r, row, event, &told->books);
     if (wrong == NULL)
         meet(r, sale);
     return wrong;
@@ -406,7 +429,7 @@ static bool is_decided(struct replay *r, uint64_t seq)
 static void take_event(struct replay *r, sqlite3_stmt *row)
 {
     uint64_t seq = number_at(row, 0), kind = number_at(row, 1);
-    const struct sale *sale = seqmap_sale(&r->engine->seqmap, number_at(row, 2));
+    struct sale *sale = seqmap_sale(&r->engine->seqmap, number_at(row, 2));
     if (!is_decided(r, seq)) {
         breaks(r, sale, seq, "an event that nobody has decided", NULL, NULL);
         return;
@@ -423,8 +446,7 @@ static void take_event(struct replay *r, sqlite3_stmt *row)
     if (told_of(r, sale)->broken)
         return;
     bool of_order = event_is_of_order((enum event_kind)kind);
-    const struct order *order =
-        of_order ? seqmap_order(&r->engine->seqmap, number_at(row, 3)) : NULL;
+    struct order *order = of_order ? seqmap_order(&r->engine->seqmap, number_at(row, 3)) : NULL;
     const char *wrong = of_order && order == NULL ? "an event of an order that memory does not have"
                                                   : follow(r, row, sale, order);
     if (wrong != NULL)
@@ -469,9 +491,10 @@ static void compare_sale_row(struct replay *r, sqlite3_stmt *row)
     told->row = true;
     if (told->broken)
         return;
-    if (!same_terms(&sale->terms, row))
-        reconcile_differs(r->run, sale, told->books.seq, "the terms of a sale", "other", "other",
-                          NULL);
+    bool same_id = number_at(row, 15) == id_tag(r->engine->options.hash, sale->seq);
+    if (!same_terms(&sale->terms, row) || !same_id)
+        reconcile_differs(r->run, sale, told->books.seq, "the id or the terms of a sale", "other",
+                          "other", NULL);
     bool at_once = told->at_seen.seq == told->books.seq;
     compare_books(r, sale, at_once ? seen : NULL, &in_row, &told->books);
     if (told->at_seen.seq != 0 && !at_once)
@@ -569,6 +592,8 @@ static bool take_baseline(struct replay *r)
     uint32_t count;
     if (!baseline_seq(r->ledger->db, &r->baseline))
         fail_reading(r);
+    else if (r->baseline > log_committed(&r->engine->log))
+        r->failure = "the baseline is ahead of the events";
     r->next_seq = r->baseline + 1;
     r->run->seq = r->baseline;
     if (r->failure != NULL || r->baseline == 0 || !make_room(r, r->baseline))
@@ -670,7 +695,8 @@ static bool same_facts(const struct replay *r, const struct order *order, sqlite
     return buyer != NULL && sqlite3_column_bytes(row, 2) == order->name_bytes &&
            memcmp(buyer, order->name, order->name_bytes) == 0 &&
            number_at(row, 3) == order->quantity &&
-           number_at(row, 1) == engine_sale_at(r->engine, order->sale)->seq;
+           number_at(row, 1) == engine_sale_at(r->engine, order->sale)->seq &&
+           number_at(row, 8) == id_tag(r->engine->options.hash, order->seq);
 }
 
 /* NULL, and kept to be met by the events that follow, when it is younger than the replay. */
@@ -698,14 +724,15 @@ static void compare_order(struct replay *r, sqlite3_stmt *row)
         return;
     }
     if (!same_facts(r, order, row))
-        reconcile_differs(r->run, sale, seq, "an order's sale, buyer or quantity", NULL, "others",
-                          NULL);
+        reconcile_differs(r->run, sale, seq, "an order's id, sale, buyer or quantity", NULL,
+                          "others", NULL);
     uint64_t committed = atomic_load_explicit(&order->committed, memory_order_acquire);
     uint64_t state = number_at(row, 4);
-    const struct sample in_row = {.seq = number_at(row, 6),
-                                  .order_seq = seq,
-                                  .flags = (uint8_t)((state < ORDER_STATE_COUNT ? state : 0xf) |
-                                                     (number_at(row, 5) != 0 ? REFUND_BIT : 0))};
+    const struct sample in_row = {
+        .seq = at_most(number_at(row, 6), UINT64_MAX - 1), /* below the end */
+        .order_seq = seq,
+        .flags = (uint8_t)((state < ORDER_STATE_COUNT ? state : 0xf) |
+                           (number_at(row, 5) != 0 ? REFUND_BIT : 0))};
     const struct sample in_memory = {.seq = order_committed_seq(committed),
                                      .order_seq = seq,
                                      .flags = (uint8_t)order_committed_state(committed),
@@ -774,6 +801,21 @@ static bool catch_up(struct replay *r)
     return r->failure == NULL && reconcile_committed(r->run, r->next_seq - 1);
 }
 
+/* A row with a seq that no decision has had yet, or an event that should be gone. */
+static void take_stray(struct replay *r, sqlite3_stmt *row)
+{
+    uint64_t seq = number_at(row, 0);
+    bool of_order = number_at(row, 2) != 0;
+    if (of_order && sqlite3_column_int64(row, 0) > 0 && is_decided(r, seq))
+        return; /* the next run's */
+    const struct sale *sale = seqmap_sale(&r->engine->seqmap, number_at(row, 1));
+    /* At S, since its own seq is no place among the events. */
+    reconcile_differs(r->run, sale, r->run->seq,
+                      of_order ? "an order that nobody has decided"
+                               : "an event from before the first",
+                      NULL, "there", "missing");
+}
+
 /* A page of rows at a time, and after each the events that it is ahead of the replay. */
 static bool compare_orders(struct replay *r)
 {
@@ -786,7 +828,8 @@ static bool compare_orders(struct replay *r)
     if (!catch_up(r))
         return false;
     find_lost_rows(r, r->run->seq + 1);
-    return true;
+    (void)read_page(r, STMT_STRAYS, log_last_claimed(&r->engine->log), take_stray);
+    return r->failure == NULL;
 }
 
 /* ---- a run ---- */

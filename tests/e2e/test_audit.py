@@ -212,6 +212,48 @@ def test_a_changed_counter(t):
         assert (check, told["seq"]) == ("changed-counter", last), told
 
 
+def test_what_only_looks_like_the_number_that_it_was(t):
+    """SQLite takes 7.5 and '7x' for 7, and 32 bits hold no more of 2^32 + 7 than that."""
+    for data in both(t):
+        sale, last = data.ask("SELECT seq, last_seq FROM sale_rows ORDER BY seq DESC LIMIT 1")
+        for column in ("available", "held", "sold", "waiting"):
+            check, told = data.spoil((f"UPDATE sale_rows SET {column} = {column} + 4294967296 WHERE seq = ?", sale))
+            assert (check, told["seq"]) == ("changed-counter", last), (column, told)
+        for change in ("max_per_buyer = max_per_buyer + 4294967296", "waitlist_max = waitlist_max + 4294967296",
+                       "sold = sold + 0.5", "held = held || 'x'", "last_seq = last_seq || 'x'",
+                       "sold_out = sold_out + 2", "name = name || char(0) || 'more'"):
+            check, told = data.spoil((f"UPDATE sale_rows SET {change} WHERE seq = ?", sale))
+            assert (check, told["seq"]) == ("changed-sale", sale), (change, told)
+        paid = data.order("state = 3 AND last_seq > seq")
+        for change in ("quantity = quantity + 0.5", "updated_at_ms = updated_at_ms || 'x'", "refund_due = 2 * refund_due + 2"):
+            check, told = data.spoil((f"UPDATE order_rows SET {change} WHERE seq = ?", paid))
+            assert (check, told["seq"]) == ("changed-order", paid), (change, told)
+        for change in ("kind = kind || 'x'", "sale = sale || 'x'", "ord = ord || 'x'"):
+            check, told = data.spoil((f"UPDATE event_rows SET {change} WHERE seq = ?", paid))
+            assert (check, told["seq"]) == ("changed-event", paid), (change, told)
+        data.spoil(("UPDATE baseline SET seq = 'x'",))
+
+
+def test_orders_with_a_seq_below_the_first(t):
+    columns = "tag, sale, buyer || '?', quantity, :state, refund_due, created_at_ms, updated_at_ms, expires_at_ms, 0"
+    for data in both(t):
+        paid = data.order("state = 3")
+        for seq in (0, -5):
+            for state in (3, 4, 1):
+                check, told = data.spoil((f"INSERT INTO order_rows SELECT ?, {columns.replace(':state', str(state))}"
+                                          " FROM order_rows WHERE seq = ?", seq, paid))
+                assert (check, told["seq"]) == ("changed-order", 0), (seq, state, told)
+
+
+def test_what_is_told_of_is_text_whatever_stands_there(t):
+    data = Data(t)
+    for payload in ("CAST(x'7bff' AS TEXT) || payload", "'x' || replace(hex(zeroblob(200)), '0', '\u00e9') || payload",
+                    "char(27, 10) || payload", "CAST(x'eda080f4908080c080e09f' AS TEXT) || payload"):
+        check, told = data.spoil((f"UPDATE event_rows SET payload = {payload} WHERE seq = ?", data.last))
+        assert (check, told["seq"]) == ("changed-event", data.last), told
+        assert not [c for c in told["detail"] if ord(c) < 32], told
+
+
 def test_a_changed_sale(t):
     for data in both(t):
         sale, last = data.ask("SELECT seq, last_seq FROM sale_rows ORDER BY seq DESC LIMIT 1")

@@ -101,6 +101,8 @@ def test_who_asks_at_once_is_answered_with_a_run_that_began_after(t):
     assert expect(shop.get("/health/live"), 200)
 
 
+COLUMNS = "tag, sale, 'eve', quantity, 3, refund_due, created_at_ms, updated_at_ms, expires_at_ms, last_seq"
+
 # Each: what somebody changes of the sale (S) and its fourth order (O), and a word of the field that is named.
 TAMPERINGS = (
     ("UPDATE order_rows SET state = 3 WHERE seq = :o", "state"),
@@ -124,6 +126,16 @@ TAMPERINGS = (
     ("UPDATE event_rows SET payload = replace(payload, 'buyer 3', 'buyer x') WHERE seq = :o", "buyerName"),
     ("UPDATE event_rows SET payload = replace(payload, '\"quantity\":1', '\"quantity\":2') WHERE seq = :o", "quantity"),
     ("UPDATE event_rows SET payload = '{\"saleId\":7}' WHERE seq = :o", "payload"),
+    ("UPDATE event_rows SET payload = replace(payload, '\"expiresAt\":\"2', '\"expiresAt\":\"3') WHERE seq = :o", "payload"),
+    ("UPDATE event_rows SET payload = replace(payload, '}', ',\"more\":1}') WHERE seq = :o", "payload"),
+    ("UPDATE event_rows SET payload = replace(payload, '\"productQty\":', '\"productQty\":1') WHERE seq = :s", "payload"),
+    ("UPDATE order_rows SET last_seq = -1 WHERE seq = :o", "last seq"),
+    ("UPDATE order_rows SET tag = tag + 1 WHERE seq = :o", "id"),
+    (f"INSERT INTO order_rows SELECT 0, {COLUMNS} FROM order_rows WHERE seq = :o", "nobody has decided"),
+    (f"INSERT INTO order_rows SELECT -4, {COLUMNS} FROM order_rows WHERE seq = :o", "nobody has decided"),
+    (f"INSERT INTO order_rows SELECT 1000000, {COLUMNS} FROM order_rows WHERE seq = :o", "nobody has decided"),
+    ("INSERT INTO event_rows SELECT 0, kind, sale, ord, created_at_ms, payload FROM event_rows WHERE seq = :o",
+     "before the first"),
 )
 
 
@@ -169,6 +181,17 @@ def test_orders_whose_rows_somebody_has_removed_end_no_process(t):
     assert reconcile(shop)["divergent"] == 0, shop.log()
     assert audit(shop.data)[0] == 0
     shop.restart()
+
+
+def test_a_baseline_beyond_all_events_fails_the_run_and_no_more(t):
+    for baseline in ("-5", "1 << 40", "'x'"):
+        shop = t.shop()
+        sale, _ = sold(shop)
+        tamper(shop, f"UPDATE baseline SET seq = {baseline}")
+        told = expect(shop.post(PATH, token=shop.admin), 200)
+        assert "baseline" in told["last"]["failure"] and told["runsFailed"] == 1, told
+        shop.must_buy(sale, "customer")
+        assert shop.stop(within_s=5) == 0
 
 
 def test_a_stopped_sale_is_an_admins_to_resume_and_stopped_again(t):
