@@ -55,6 +55,21 @@ static const char sales_sql[] =
     "SELECT seq, name, product_qty, max_per_buyer, waitlist_max, hold_ms, starts_at_ms, ends_at_ms,"
     " state, sold_out, available, held, sold, waiting, last_seq FROM sale_rows ORDER BY seq";
 
+/* Whether the columns from … to hold what fits 32 bits. */
+static bool are_counts(sqlite3_stmt *row, int from, int to)
+{
+    for (int i = from; i <= to; i++)
+        if (number_at(row, i) > UINT32_MAX)
+            return false;
+    return true;
+}
+
+/* Whether the seq in this column is one that the file has no event of; a negative one is, too. */
+static bool is_ahead(const struct pass *pass, sqlite3_stmt *row, int column)
+{
+    return number_at(row, column) > pass->restore.engine->options.last_seq;
+}
+
 static const char *take_sale(struct pass *pass, sqlite3_stmt *row)
 {
     struct sale_record record = {.seq = number_at(row, 0),
@@ -73,8 +88,11 @@ static const char *take_sale(struct pass *pass, sqlite3_stmt *row)
                                            .state = (uint8_t)number_at(row, 8),
                                            .sold_out = number_at(row, 9) != 0}};
     const char *name = (const char *)sqlite3_column_text(row, 1);
-    if (name == NULL || record.books.state >= SALE_STATE_COUNT)
+    if (name == NULL || number_at(row, 8) >= SALE_STATE_COUNT || !are_counts(row, 2, 5) ||
+        !are_counts(row, 10, 13) || record.terms.product_qty > PRODUCT_QTY_MAX || record.seq == 0)
         return "a sale's row is malformed";
+    if (is_ahead(pass, row, 0))
+        return "a sale's row is ahead of the events (G4)";
     snprintf(record.terms.name, sizeof record.terms.name, "%s", name);
     pass->found->sales++;
     return engine_restore_sale(&pass->restore, &record);
@@ -90,8 +108,11 @@ static const char *take_order(struct pass *pass, sqlite3_stmt *row)
     int name_bytes = sqlite3_column_bytes(row, 2);
     uint64_t state = number_at(row, 4);
     if (name == NULL || name_bytes < 1 || name_bytes > BUYER_NAME_BYTES_MAX ||
-        state == ORDER_NONE || state >= ORDER_STATE_COUNT)
+        state == ORDER_NONE || state >= ORDER_STATE_COUNT || !are_counts(row, 3, 3) ||
+        number_at(row, 0) == 0)
         return "an order's row is malformed";
+    if (is_ahead(pass, row, 0) || is_ahead(pass, row, 8))
+        return "an order's row is ahead of the events (G4)";
     const struct order_record record = {.seq = number_at(row, 0),
                                         .last_seq = number_at(row, 8),
                                         .sale_seq = number_at(row, 1),

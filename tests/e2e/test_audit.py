@@ -389,6 +389,31 @@ def test_a_server_does_not_start_on_a_changed_baseline_either(t):
         assert "recovery of" in ended.stderr and "failed: " in ended.stderr, (change, ended)
 
 
+def test_a_server_does_not_start_on_rows_that_only_look_right(t):
+    data = Data(t)
+    sale, paid = data.ask("SELECT max(seq) FROM sale_rows"), data.order("state = 3")
+    columns = "tag, sale, buyer || '?', quantity, 4, refund_due, created_at_ms, updated_at_ms, expires_at_ms, 0"
+    for change, says in (
+            (f"UPDATE sale_rows SET sold = sold + 4294967296 WHERE seq = {sale}", "a sale's row is malformed"),
+            (f"UPDATE sale_rows SET hold_ms = hold_ms + 4294967296 WHERE seq = {sale}", "a sale's row is malformed"),
+            (f"UPDATE sale_rows SET state = state + 256 WHERE seq = {sale}", "a sale's row is malformed"),
+            (f"UPDATE order_rows SET quantity = quantity + 4294967296 WHERE seq = {paid}", "an order's row is malformed"),
+            (f"UPDATE order_rows SET last_seq = last_seq + (1 << 56) WHERE seq = {paid}", "ahead of the events"),
+            (f"INSERT INTO order_rows SELECT 0, {columns} FROM order_rows WHERE seq = {paid}", "an order's row is malformed"),
+            (f"INSERT INTO order_rows SELECT -5, {columns} FROM order_rows WHERE seq = {paid}", "ahead of the events"),
+            (f"INSERT INTO order_rows SELECT 1 << 40, {columns} FROM order_rows WHERE seq = {paid}", "ahead of the events"),
+            ("DELETE FROM event_rows", "ahead of the events"),
+            ("UPDATE baseline SET seq = 'x'", "recovery of")):
+        copy = t.new_data()
+        shutil.copytree(data.dir, copy)
+        database = sqlite3.connect(os.path.join(copy, "flashd.db"))
+        assert database.execute(change).rowcount >= 1, change
+        database.commit()
+        database.close()
+        ended = run_flashd(["serve", "--listen", "127.0.0.1:0", "--data", copy], timeout_s=20)
+        assert ended.returncode == 1 and ended.stdout == "" and says in ended.stderr, (change, ended)
+
+
 def test_a_damaged_page(t):
     for data in both(t):
         pages = os.path.getsize(os.path.join(data.dir, "flashd.db")) // 4096
