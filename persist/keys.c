@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "engine/engine.h"
+#include "persist/store.h"
 
 enum { REMOVE_EVERY = 64, REMOVE_COUNT = 2 * REMOVE_EVERY };
 
@@ -18,10 +19,11 @@ bool key_rows_prepare(struct key_rows *rows, sqlite3 *db)
     static const char add[] =
         "INSERT INTO key_rows(tag, body, kind, outcome, state, seq, value, asked_at_ms)"
         " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-    /* Looks at the oldest few only, old or not. */
+    /* Looks at the oldest few only, old or not. One from the far future, when the clock was wrong, is old as well:
+     * else the rows behind it would stay until then. */
     static const char remove_old[] =
         "DELETE FROM key_rows WHERE id IN (SELECT id FROM (SELECT id, asked_at_ms"
-        " FROM key_rows ORDER BY id LIMIT ?1) WHERE asked_at_ms < ?2)";
+        " FROM key_rows ORDER BY id LIMIT ?1) WHERE asked_at_ms < ?2 OR asked_at_ms > ?3)";
     return sqlite3_prepare_v3(db, add, -1, SQLITE_PREPARE_PERSISTENT, &rows->add, NULL) ==
                SQLITE_OK &&
            sqlite3_prepare_v3(db, remove_old, -1, SQLITE_PREPARE_PERSISTENT, &rows->remove_old,
@@ -45,6 +47,7 @@ static bool remove_old(struct key_rows *rows, int64_t now_wall_ms)
 {
     (void)sqlite3_bind_int(rows->remove_old, 1, REMOVE_COUNT);
     (void)sqlite3_bind_int64(rows->remove_old, 2, now_wall_ms - KEY_KEEP_MS);
+    (void)sqlite3_bind_int64(rows->remove_old, 3, now_wall_ms + KEY_KEEP_MS);
     return run(rows->remove_old);
 }
 
@@ -75,17 +78,42 @@ static struct kept kept_of(sqlite3_stmt *row)
                          .value = sqlite3_column_int64(row, 6)};
 }
 
+static bool is_purchase(const struct kept *kept)
+{
+    return kept->kind == COMMAND_BUY && kept->outcome == OUTCOME_CREATED;
+}
+
+/* Whether a worker could have answered so (render_kept() of net/ can tell it again). */
+static bool is_answer(const struct kept *kept)
+{
+    if (kept->tag != key_tag(kept->tag) || kept->outcome >= OUTCOME_COUNT ||
+        kept->state >= ORDER_STATE_COUNT)
+        return false;
+    if (outcome_row((enum outcome)kept->outcome)->http_status >= 400)
+        return true;
+    if (kept->kind == COMMAND_BUY)
+        return is_purchase(kept) && (kept->state == ORDER_WAITING || kept->state == ORDER_PAYMENT);
+    return kept->outcome == OUTCOME_DONE &&
+           (kept->kind == COMMAND_PAY || kept->kind == COMMAND_CANCEL);
+}
+
+/* NULL, or what is wrong; static. */
+static const char *wrong_with(const struct kept *kept, uint64_t last_seq)
+{
+    if (!is_answer(kept))
+        return "a key's row is malformed";
+    return kept->seq > last_seq ? "a key's row is ahead of the events (G3)" : NULL;
+}
+
 /* NULL, or what is wrong; static. */
 static const char *restore(struct engine *engine, sqlite3_stmt *row, struct now now,
                            uint64_t *count)
 {
     const struct kept kept = kept_of(row);
-    bool bought = kept.kind == COMMAND_BUY && kept.outcome == OUTCOME_CREATED;
-    if (kept.tag == 0 || kept.outcome >= OUTCOME_COUNT || kept.state >= ORDER_STATE_COUNT)
-        return "a key's row is malformed";
-    if (kept.seq > engine->options.last_seq)
-        return "a key's row is ahead of the events (G3)";
-    if (bought && seqmap_order(&engine->seqmap, kept.seq) == NULL)
+    const char *wrong = wrong_with(&kept, engine->options.last_seq);
+    if (wrong != NULL)
+        return wrong;
+    if (is_purchase(&kept) && seqmap_order(&engine->seqmap, kept.seq) == NULL)
         return NULL;
     ++*count;
     return keys_restore(&engine->keys, &kept, now, now.wall_ms - sqlite3_column_int64(row, 7))
@@ -159,15 +187,36 @@ static uint64_t seq_answered_twice(sqlite3 *db)
     return first_seq(db, sql, numbers, 1);
 }
 
+/* NULL, or what is wrong with a row by itself; *seq: its own, UINT64_MAX when they cannot be read. */
+static const char *wrong_row(sqlite3 *db, uint64_t *seq)
+{
+    static const char sql[] =
+        "SELECT tag, body, kind, outcome, state, seq, value FROM key_rows ORDER BY id";
+    const uint64_t last_seq = store_last_seq_of(db);
+    const char *wrong = NULL;
+    sqlite3_stmt *rows = NULL;
+    int rc = sqlite3_prepare_v2(db, sql, -1, &rows, NULL);
+    *seq = UINT64_MAX;
+    if (rc == SQLITE_OK)
+        while (wrong == NULL && (rc = sqlite3_step(rows)) == SQLITE_ROW) {
+            const struct kept kept = kept_of(rows);
+            wrong = wrong_with(&kept, last_seq);
+            if (wrong != NULL)
+                *seq = kept.seq < last_seq ? kept.seq : last_seq;
+        }
+    sqlite3_finalize(rows);
+    return wrong == NULL && rc != SQLITE_DONE ? "the keys cannot be read" : wrong;
+}
+
 bool keys_audit(sqlite3 *db, uint64_t *wrong_seq, char *error, size_t error_bytes)
 {
-    const char *wrong = "an answer was kept that no event made so (G3)";
-    uint64_t seq = seq_without_its_event(db);
-    if (seq == 0) {
+    uint64_t seq;
+    const char *wrong = wrong_row(db, &seq);
+    if (wrong == NULL && (seq = seq_without_its_event(db)) != 0)
+        wrong = "an answer was kept that no event made so (G3)";
+    if (wrong == NULL && (seq = seq_answered_twice(db)) != 0)
         wrong = "a key has two answers (G3)";
-        seq = seq_answered_twice(db);
-    }
-    if (seq == 0)
+    if (wrong == NULL)
         return true;
     *wrong_seq = seq == UINT64_MAX ? 0 : seq;
     snprintf(error, error_bytes, "audit of %s failed: %s (seq %llu)",

@@ -36,7 +36,8 @@ bool key_rows_add(struct key_rows *rows, const struct kept *kept, struct now now
 bool keys_recover(sqlite3 *db, struct engine *engine, struct now now, uint64_t *count, char *error,
                   size_t error_bytes);
 
-/* For an audit, on a snapshot: every kept success has its event, and no key has two answers within KEY_KEEP_MS.
+/* For an audit, on a snapshot: every row can be told again, every kept success has its event, and no key has two
+ * answers within KEY_KEEP_MS.
  * False: *wrong_seq, and a line in error. */
 bool keys_audit(sqlite3 *db, uint64_t *wrong_seq, char *error, size_t error_bytes);
 

@@ -382,6 +382,40 @@ def test_an_audit_finds_an_answer_without_its_event_and_a_key_with_two(t):
         assert audited()["ok"]
 
 
+def test_a_row_that_is_no_answer_is_refused_and_found(t):
+    """It would end the process, at the start or when the key is asked again."""
+    shop = t.shop()
+    each_kind_of_answer(shop)
+    shop.stop()
+    for damage in ("tag = tag + 7", "tag = 7", "kind = 99", "kind = 0, outcome = 0", "outcome = 200", "state = 6, kind = 0, outcome = 1"):
+        database = sqlite3.connect(shop.db_path, isolation_level=None)
+        row = database.execute("SELECT * FROM key_rows WHERE kind = 2 AND outcome = 0").fetchone()
+        assert database.execute(f"UPDATE key_rows SET {damage} WHERE id = ?", row[:1]).rowcount == 1
+        told = json.loads(run_flashd(["audit", shop.data, "--json"]).stdout)
+        assert told["check"] == "changed-answer" and "malformed" in told["detail"], (damage, told)
+        error = raises(Ended, shop.start)
+        assert error.status == 1 and "a key's row is malformed" in error.stderr, (damage, error.stderr)
+        database.execute("REPLACE INTO key_rows VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        database.close()
+    shop.start()
+
+
+def test_keys_from_a_clock_that_was_far_ahead_do_not_keep_those_behind_them(t):
+    shop = t.shop()
+    sale = shop.open_sale(stock=1000)
+    for n in range(200):
+        ask(shop, "/buy", f"old{n}", {"buyerName": f"b{n}", "saleId": sale})
+    shop.stop()
+    moved = sqlite3.connect(shop.db_path)
+    moved.execute("UPDATE key_rows SET asked_at_ms = asked_at_ms + CASE WHEN id <= 128 THEN 1 ELSE -1 END * 400 * 86400000")
+    moved.commit()
+    moved.close()
+    shop.start()
+    for n in range(140):
+        ask(shop, "/buy", f"new{n}", {"buyerName": f"n{n}", "saleId": sale})
+    assert shop.rows("SELECT count(*) FROM key_rows") == [(140,)]
+
+
 class KeyedClient:
     """Buys, pays and cancels with keys, each key asked until it has an answer; its ledger outlives the server."""
 
