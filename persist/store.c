@@ -198,12 +198,19 @@ static bool check_version(sqlite3 *db, char *error, size_t bytes)
     int rc = sqlite3_exec(db, "PRAGMA user_version", text_of_first_row, version, NULL);
     if (rc != SQLITE_OK && rc != SQLITE_ABORT)
         return fail_db(db, "user_version", error, bytes);
-    char known[16];
+    char known[16], tables[256] = "";
     snprintf(known, sizeof known, "%d", SCHEMA_VERSION);
-    if (strcmp(version, "0") == 0 || strcmp(version, known) == 0)
+    if (strcmp(version, known) == 0)
         return true;
-    return complain(error, bytes, "database check \"user_version\" failed for",
-                    sqlite3_db_filename(db, "main"), "made by another version of flashd");
+    /* A file that is being made has neither a version nor a table. */
+    if (strcmp(version, "0") == 0)
+        (void)sqlite3_exec(db, "SELECT count(*) FROM sqlite_master", text_of_first_row, tables,
+                           NULL);
+    if (strcmp(tables, "0") == 0)
+        return true;
+    return complain(
+        error, bytes, "database check \"user_version\" failed for", sqlite3_db_filename(db, "main"),
+        strcmp(version, "0") == 0 ? "not made by flashd" : "made by another version of flashd");
 }
 
 static int on_wal(void *arg, sqlite3 *db, const char *name, int pages)
@@ -264,14 +271,20 @@ static bool load_key(struct store *s, char *error, size_t bytes)
 {
     sqlite3_stmt *add = NULL;
     bool ok = false;
-    bool found = find_key(s->db, s->key, &ok);
+    bool found = find_key(s->db, s->key, &ok), lost = found && !ok;
     if (!found && getrandom(s->key, STORE_KEY_BYTES, 0) == STORE_KEY_BYTES &&
-        sqlite3_prepare_v2(s->db, "INSERT INTO meta(key, value) VALUES('hash_key', ?1)", -1, &add,
-                           NULL) == SQLITE_OK) {
+        sqlite3_prepare_v2(s->db,
+                           "INSERT INTO meta(key, value) SELECT 'hash_key', ?1"
+                           " WHERE NOT EXISTS (SELECT 1 FROM sale_rows)",
+                           -1, &add, NULL) == SQLITE_OK) {
         sqlite3_bind_blob(add, 1, s->key, STORE_KEY_BYTES, SQLITE_STATIC);
         ok = sqlite3_step(add) == SQLITE_DONE;
+        lost = ok && sqlite3_changes(s->db) == 0;
     }
     sqlite3_finalize(add);
+    if (lost) /* with another one, every id that was given out would be void */
+        return complain(error, bytes, "database check \"hash_key\" failed for",
+                        sqlite3_db_filename(s->db, "main"), "the key of its ids is missing");
     return ok || fail_db(s->db, "hash_key", error, bytes);
 }
 

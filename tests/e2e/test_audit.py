@@ -139,6 +139,39 @@ def test_an_audit_of_nothing_says_so(t):
     assert ended.returncode == 2 and "usage" in ended.stderr, ended
 
 
+def test_a_database_of_somebody_else_is_not_touched(t):
+    data = t.new_data()
+    os.makedirs(data)
+    database = sqlite3.connect(os.path.join(data, "flashd.db"))
+    database.execute("CREATE TABLE users(name)")
+    database.commit()
+    database.close()
+    with open(os.path.join(data, "flashd.db"), "rb") as file:
+        before = file.read()
+    assert audit(data)[1]["check"] == "damaged-page"
+    ended = run_flashd(["serve", "--listen", "127.0.0.1:0", "--data", data], timeout_s=20)
+    assert ended.returncode == 1 and "not made by flashd" in ended.stderr, ended
+    database = sqlite3.connect(os.path.join(data, "flashd.db"))
+    assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("users",)]
+    database.close()
+    assert len(before) == os.path.getsize(os.path.join(data, "flashd.db"))
+
+
+def test_without_the_key_of_its_ids_a_server_does_not_make_up_another(t):
+    data = Data(t, events=500)
+    for loss in ("DELETE FROM meta", "UPDATE meta SET value = x'00'"):
+        copy = t.new_data()
+        shutil.copytree(data.dir, copy)
+        database = sqlite3.connect(os.path.join(copy, "flashd.db"))
+        database.execute(loss)
+        database.commit()
+        left = database.execute("SELECT value FROM meta").fetchall()
+        ended = run_flashd(["serve", "--listen", "127.0.0.1:0", "--data", copy], timeout_s=20)
+        assert ended.returncode == 1 and "the key of its ids is missing" in ended.stderr, ended
+        assert database.execute("SELECT value FROM meta").fetchall() == left
+        database.close()
+
+
 # --------------------------------------------------------------------------------- what it finds
 
 def test_a_missing_event(t):
