@@ -5,6 +5,7 @@
  */
 #include "main/audit.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,10 +22,14 @@
 enum {
     EXIT_DIVERGENT = 1,
     EXIT_USAGE = 2,
+    PATH_BYTES_MAX = 1024,
     BAR_CHARS = 30,
     BAR_EVERY_MS = 100,
     JSON_BYTES_MAX = 4096 + 8 * AUDIT_FINDINGS_MAX * AUDIT_DETAIL_BYTES,
 };
+
+/* There is nothing to audit: no file, or none that we may read. */
+static const char no_database[] = "no-database";
 
 /* ---- the bar ---- */
 
@@ -56,7 +61,9 @@ static void say(const struct bar *bar, const char *what)
 
 static void print_text(const struct audit_report *report, const char *dir, int64_t took_ms)
 {
-    if (report->finding_count > 0)
+    if (report->finding_count > 0 && strcmp(report->findings[0].check, no_database) == 0)
+        printf("%s: cannot be audited\n", dir);
+    else if (report->finding_count > 0)
         printf("%s: DIVERGENT at seq %" PRIu64 "\n", dir, report->findings[0].seq);
     else
         printf("%s: the books balance\n", dir);
@@ -116,8 +123,14 @@ static void print_json(const struct audit_report *report, int64_t took_ms)
 /* One snapshot for all queries: a server that goes on writing is seen as of one commit. */
 static void check(const char *dir, struct bar *bar, struct audit_report *report)
 {
-    char error[AUDIT_DETAIL_BYTES];
+    char error[AUDIT_DETAIL_BYTES], path[PATH_BYTES_MAX];
     unsigned char key[STORE_KEY_BYTES];
+    int bytes = snprintf(path, sizeof path, "%s/flashd.db", dir);
+    errno = ENAMETOOLONG;
+    if (bytes >= (int)sizeof path || access(path, R_OK) != 0) {
+        audit_find(report, no_database, 0, "cannot open %s: %s", path, strerror(errno));
+        return;
+    }
     say(bar, "checking every page of the file ...");
     sqlite3 *db = store_open_snapshot(dir, error, sizeof error);
     say(bar, "");
@@ -146,7 +159,7 @@ int audit_run(int argc, char **argv)
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0)
             json = true;
-        else if (dir == NULL && argv[i][0] != '-')
+        else if (dir == NULL && argv[i][0] != '-' && argv[i][0] != '\0')
             dir = argv[i];
         else
             good = false;
@@ -163,5 +176,9 @@ int audit_run(int argc, char **argv)
         print_json(&report, took_ms);
     else
         print_text(&report, dir, took_ms);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "flashd: cannot write what the audit found: %s\n", strerror(errno));
+        return EXIT_DIVERGENT;
+    }
     return report.finding_count == 0 ? EXIT_SUCCESS : EXIT_DIVERGENT;
 }

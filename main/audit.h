@@ -2,7 +2,8 @@
  * audit.h: `flashd audit DIR [--json]`: do the books of a data directory balance?
  *
  * Checks the file's pages, then everything that persist/audit.h says, on a read-only snapshot. Works beside a
- * running server: it takes no lock and writes nothing. On a terminal, a bar on stderr shows how far it is.
+ * running server and on read-only media: it takes no lock and changes nothing; where it may, SQLite leaves a
+ * flashd.db-shm and an empty log. On a terminal, a bar on stderr shows how far it is.
  *
  * Thread: main.
  */

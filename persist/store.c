@@ -379,15 +379,59 @@ uint64_t store_published(const struct store *s)
 
 /* ---- a reader's snapshot ---- */
 
+/* "file:" and the path as a URI has it, for a file that nobody changes. */
+static void immutable_uri(const char *path, char uri[3 * PATH_BYTES_MAX + 96])
+{
+    size_t used = (size_t)snprintf(uri, 8, "file:");
+    for (; *path != '\0'; path++) {
+        bool plain = strchr("/._-", *path) != NULL || (*path >= '0' && *path <= '9') ||
+                     (*path >= 'a' && *path <= 'z') || (*path >= 'A' && *path <= 'Z');
+        used += (size_t)snprintf(uri + used, 4, plain ? "%c" : "%%%02X", (unsigned char)*path);
+    }
+    snprintf(uri + used, 16, "?immutable=1");
+}
+
+/* A directory in which we can make nothing: a read-only medium, a copy of another user's. SQLite has no place
+ * there for what readers of a log share, nor does anybody write. With a log, it is read without locks; without,
+ * SQLite is told that there is none. */
+static int open_unshared(const char *path, sqlite3 **db)
+{
+    char uri[3 * PATH_BYTES_MAX + 96], log[PATH_BYTES_MAX + 24];
+    struct stat found;
+    snprintf(log, sizeof log, "%s-wal", path);
+    if (stat(log, &found) != 0 || found.st_size == 0) {
+        immutable_uri(path, uri);
+        return sqlite3_open_v2(uri, db,
+                               SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_URI, NULL);
+    }
+    int rc = sqlite3_open_v2(path, db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, "unix-none");
+    return rc != SQLITE_OK ? rc
+                           : sqlite3_exec(*db, "PRAGMA locking_mode=EXCLUSIVE", NULL, NULL, NULL);
+}
+
+static bool begin_snapshot(sqlite3 *db)
+{
+    return sqlite3_busy_timeout(db, 2000) == SQLITE_OK &&
+           sqlite3_exec(db, "PRAGMA cache_size=-8192; BEGIN; SELECT 1 FROM sqlite_master", NULL,
+                        NULL, NULL) == SQLITE_OK;
+}
+
 sqlite3 *store_open_snapshot(const char *data_dir, char *error, size_t error_bytes)
 {
     char path[PATH_BYTES_MAX + 16];
     sqlite3 *db = NULL;
     snprintf(path, sizeof path, "%s/flashd.db", data_dir);
-    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+    int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+    bool begun = rc == SQLITE_OK && begin_snapshot(db);
+    bool refused = sqlite3_errcode(db) == SQLITE_CANTOPEN || sqlite3_errcode(db) == SQLITE_READONLY;
+    if (rc == SQLITE_OK && !begun && refused && access(data_dir, W_OK) != 0) {
+        (void)sqlite3_close(db);
+        rc = open_unshared(path, &db);
+        begun = rc == SQLITE_OK && begin_snapshot(db);
+    }
+    if (rc != SQLITE_OK)
         (void)complain(error, error_bytes, "cannot open", path, sqlite3_errmsg(db));
-    else if (sqlite3_busy_timeout(db, 2000) != SQLITE_OK ||
-             sqlite3_exec(db, "PRAGMA cache_size=-8192; BEGIN", NULL, NULL, NULL) != SQLITE_OK)
+    else if (!begun)
         (void)fail_db(db, "open", error, error_bytes);
     else if (check_version(db, error, error_bytes) && check_file(db, error, error_bytes))
         return db;

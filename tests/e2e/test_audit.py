@@ -133,10 +133,24 @@ def test_a_bar_is_shown_on_a_terminal_only(t):
 
 
 def test_an_audit_of_nothing_says_so(t):
-    ended = run_flashd(["audit", "/nonexistent-flashd-data"])
-    assert ended.returncode == 1 and "cannot open" in ended.stdout, ended
-    ended = run_flashd(["audit"])
-    assert ended.returncode == 2 and "usage" in ended.stderr, ended
+    os.makedirs(t.new_data())
+    for nothing in ("/nonexistent-flashd-data", t.file("no-directory", "x"), t.folder, "/" + "x" * 2000):
+        ended = run_flashd(["audit", nothing])
+        assert ended.returncode == 1 and "cannot be audited" in ended.stdout and "cannot open" in ended.stdout, ended
+        assert "DIVERGENT" not in ended.stdout, ended
+        status, told = audit(nothing)
+        assert (status, told["ok"], told["check"], told["seq"]) == (1, False, "no-database", 0), told
+    for wrong in ([], [""], ["--json"], ["a", "b"], ["--", "a"], ["a", "--jsn"]):
+        ended = run_flashd(["audit"] + wrong)
+        assert ended.returncode == 2 and "usage" in ended.stderr, (wrong, ended)
+
+
+def test_an_audit_that_nobody_can_read_did_not_succeed(t):
+    data = Data(t, events=500)
+    with open("/dev/full", "w", encoding="ascii") as full:
+        ended = subprocess.run(command_prefix() + [binary(), "audit", data.dir], stdout=full, stderr=subprocess.PIPE,
+                               env=clean_environment(), timeout=60)
+    assert ended.returncode == 1 and b"cannot write" in ended.stderr, ended
 
 
 def test_a_database_of_somebody_else_is_not_touched(t):
@@ -170,6 +184,33 @@ def test_without_the_key_of_its_ids_a_server_does_not_make_up_another(t):
         assert ended.returncode == 1 and "the key of its ids is missing" in ended.stderr, ended
         assert database.execute("SELECT value FROM meta").fetchall() == left
         database.close()
+
+
+def test_an_audit_where_nothing_can_be_written(t):
+    """Stopped data, and what a kill leaves, as somebody who may only read them: a backup, a read-only disk."""
+    shop = sold(t)
+    shop.kill()
+    killed = t.new_data() + " ?#%20"
+    os.makedirs(killed)
+    for name in ("flashd.db", "flashd.db-wal"):
+        shutil.copy(os.path.join(shop.data, name), killed)
+    assert os.path.getsize(os.path.join(killed, "flashd.db-wal")) > 0
+    shop.start()
+    shop.stop()
+    stopped = t.new_data() + " ?#%20"
+    os.makedirs(stopped)
+    shutil.copy(shop.db_path, stopped)
+    os.chmod(t.folder, 0o755)
+    as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    for data, names in ((killed, ["flashd.db", "flashd.db-wal"]), (stopped, ["flashd.db"])):
+        for name in names:
+            os.chmod(os.path.join(data, name), 0o444)
+        os.chmod(data, 0o555)
+        ended = subprocess.run(as_nobody + command_prefix() + [binary(), "audit", data, "--json"], cwd="/",
+                               env=clean_environment(), capture_output=True, timeout=60)
+        assert ended.returncode == 0 and json.loads(ended.stdout)["orders"] == 200, ended
+        assert sorted(os.listdir(data)) == names
+        os.chmod(data, 0o755)
 
 
 # --------------------------------------------------------------------------------- what it finds
