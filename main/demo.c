@@ -58,26 +58,45 @@ static const struct sale *open_sale(struct engine *engine, struct port *port)
     return reply.outcome == OUTCOME_CREATED ? reply.sale : NULL;
 }
 
-bool demo_open_sale(struct engine *engine, struct port *port, const char *host, uint16_t http_port,
+/* Where several are active a purchase must name its sale; the newest may be about to be. */
+static uint32_t count_not_ended(const struct engine *engine)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < engine_sale_count(engine); i++)
+        count += view_sale(engine_sale_at(engine, i)).state != SALE_ENDED;
+    return count;
+}
+
+static void print_lines(const char *url, const char *data_dir, const char *named_sale, FILE *out)
+{
+    fprintf(out, "  curl -s %s/api/v1/sales\n", url);
+    fprintf(out,
+            "  curl -s %s/api/v1/buy -H 'Content-Type: application/json' "
+            "-d '{\"buyerName\":\"ada\"%s}'\n",
+            url, named_sale);
+    fprintf(out,
+            "  curl -s %s/api/v1/pay -H 'Content-Type: application/json' "
+            "-d '{\"transactionId\":\"<the transactionId of that answer>\"}'\n",
+            url);
+    fprintf(out, "  curl -s %s/api/v1/transactions/<the same>\n", url);
+    fprintf(out,
+            "  sqlite3 -readonly '%s/flashd.db' 'SELECT seq, event_type, payload FROM "
+            "domain_events'\n\n",
+            data_dir);
+}
+
+bool demo_open_sale(struct engine *engine, struct port *port, const char *url, const char *data_dir,
                     FILE *out)
 {
     const struct sale *sale = find_open_sale(engine);
+    char named_sale[ID_CHARS + 16] = "";
     if (sale == NULL)
         sale = open_sale(engine, port);
     if (sale == NULL)
         return false;
-    char url[96];
-    const char *open = strchr(host, ':') != NULL ? "[" : "", *close = *open != '\0' ? "]" : "";
-    snprintf(url, sizeof url, "http://%s%s%s:%" PRIu16, open, host, close, http_port);
+    if (count_not_ended(engine) > 1)
+        snprintf(named_sale, sizeof named_sale, ",\"saleId\":\"%.*s\"", ID_CHARS, sale->id);
     fprintf(out, "\nA sale is open at %s/api/v1/sales/%.*s\n\n", url, ID_CHARS, sale->id);
-    fprintf(out, "  curl -s %s/api/v1/sales\n", url);
-    fprintf(out,
-            "  curl -s %s/api/v1/buy -H 'Content-Type: application/json' "
-            "-d '{\"buyerName\":\"ada\",\"saleId\":\"%.*s\"}'\n",
-            url, ID_CHARS, sale->id); /* an older sale, sold out, may be active too */
-    fprintf(out,
-            "  curl -s %s/api/v1/pay -H 'Content-Type: application/json' "
-            "-d '{\"transactionId\":\"<the transactionId of that answer>\"}'\n\n",
-            url);
+    print_lines(url, data_dir, named_sale, out);
     return fflush(out) == 0;
 }

@@ -1,5 +1,5 @@
 /*
- * demo.h: what `flashd demo` adds to a server: one sale that is open, and three curl lines.
+ * demo.h: what `flashd demo` adds to a server: one sale that is open, and README's five lines to try it.
  *
  * Thread: main, on an engine port of its own.
  */
@@ -13,9 +13,9 @@
 struct engine;
 struct port;
 
-/* Opens a sale unless one is active with units left; prints the URL and the curl lines. False: no
- * room. */
-bool demo_open_sale(struct engine *engine, struct port *port, const char *host, uint16_t http_port,
+/* Opens a sale unless one is active with units left; prints the lines with its URL and data directory.
+ * False: no room. */
+bool demo_open_sale(struct engine *engine, struct port *port, const char *url, const char *data_dir,
                     FILE *out);
 
 #endif

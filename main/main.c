@@ -183,13 +183,12 @@ static sigset_t block_stop_signals(void)
     return stop;
 }
 
-static void say_ready(const struct process *p)
+static void url_of(const struct process *p, char *url, size_t url_bytes)
 {
     const char *host = p->settings.listen_host;
     bool v6 = strchr(host, ':') != NULL;
-    printf("flashd listening on http://%s%s%s:%" PRIu16 "\n", v6 ? "[" : "", host, v6 ? "]" : "",
-           server_port(p->server));
-    (void)fflush(stdout);
+    snprintf(url, url_bytes, "http://%s%s%s:%" PRIu16, v6 ? "[" : "", host, v6 ? "]" : "",
+             server_port(p->server));
 }
 
 static void close_all(struct process *p)
@@ -221,10 +220,12 @@ static int serve(struct process *p, bool demo)
         diag(DIAG_ERROR, "cannot start: %s", error);
         return EXIT_FAILURE; /* some threads run: leave everything to them and to exit */
     }
-    say_ready(p);
+    char url[96];
+    url_of(p, url, sizeof url);
+    printf("flashd listening on %s\n", url);
+    (void)fflush(stdout);
     struct port *own = &p->engine.ports[p->settings.net_threads + 2];
-    if (demo &&
-        !demo_open_sale(&p->engine, own, p->settings.listen_host, server_port(p->server), stdout))
+    if (demo && !demo_open_sale(&p->engine, own, url, p->settings.data_dir, stdout))
         diag(DIAG_ERROR, "the demo sale could not be opened");
     int signal_number = 0;
     (void)sigwait(&stop, &signal_number);
