@@ -15,7 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "load/ask.h"
 #include "load/clock.h"
@@ -23,6 +26,7 @@
 enum {
     OPEN_PATIENCE_MS = 15000,
     BUYERS_PAGE = 1000,
+    CONNECT_PATIENCE_S = 5,
     HANDS = 16,             /* sales made or ended at a time: one commit holds them all */
     OTHER_DESCRIPTORS = 96, /* rings, pipes, files; and what a server of our own needs besides */
 };
@@ -40,16 +44,40 @@ static bool complain(char *error, const char *format, ...)
 
 /* ---- where it is ---- */
 
+static bool connects(const struct addrinfo *at)
+{
+    const struct timeval patience = {CONNECT_PATIENCE_S, 0};
+    int fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    bool good = fd >= 0 && connect(fd, at->ai_addr, at->ai_addrlen) == 0;
+    if (fd >= 0)
+        (void)close(fd);
+    return good;
+}
+
+/* Of several addresses the first that somebody listens at: "localhost" may be ::1 before it is 127.0.0.1. */
 static bool resolve(struct site *site, const char *host, const char *port, char *error)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
     int rc = getaddrinfo(host, port, &hints, &found);
     if (rc != 0)
         return complain(error, "--url: \"%s\" is not known: %s", host, gai_strerror(rc));
-    memcpy(&site->address.at, found->ai_addr, found->ai_addrlen);
-    site->address.bytes = found->ai_addrlen;
+    const struct addrinfo *at = found;
+    while (at != NULL && found->ai_next != NULL && !connects(at))
+        at = at->ai_next;
+    at = at != NULL ? at : found;
+    memcpy(&site->address.at, at->ai_addr, at->ai_addrlen);
+    site->address.bytes = at->ai_addrlen;
     freeaddrinfo(found);
     return true;
+}
+
+/* 1 to 65535: the resolver would take the rest of a larger one. */
+static bool is_port(const char *text)
+{
+    size_t digits = strspn(text, "0123456789");
+    unsigned long port = strtoul(text, NULL, 10);
+    return digits >= 1 && digits <= 5 && text[digits] == '\0' && port >= 1 && port <= 65535;
 }
 
 bool site_parse(struct site *site, const char *url, char *error)
@@ -72,6 +100,8 @@ bool site_parse(struct site *site, const char *url, char *error)
     const char *colon = strrchr(site->host, ':'), *bracket = strchr(site->host, ']');
     size_t host_len =
         colon != NULL && (bracket == NULL || colon > bracket) ? (size_t)(colon - site->host) : len;
+    if (host_len < len && !is_port(colon + 1))
+        return complain(error, "--url: \"%.80s\" is not allowed; allowed: http://HOST:PORT", url);
     if (host_len < len)
         (void)snprintf(port, sizeof port, "%.7s", colon + 1);
     bool bracketed = site->host[0] == '[' && bracket != NULL;

@@ -288,6 +288,8 @@ def test_load_refuses_wrong_options(t):
     refused(t, "--rate", "5", "--ramp", "1:2:3", saying=["exclude"])
     refused(t, "--pay-ratio", "120%", saying=["--pay-ratio", "0 to 1"])
     refused(t, "--nonsense", saying=["--nonsense", "--help"])
+    for port in ("", "x", "0", "73616"):  # 73616 is 8080 in sixteen bits
+        refused(t, "--url", f"http://127.0.0.1:{port}", saying=["--url", f'"http://127.0.0.1:{port}"', "HOST:PORT"])
 
 
 def test_load_says_what_is_wrong_with_the_server(t):
