@@ -51,7 +51,7 @@ bool measures_open(struct measures *m)
         good &= hdr_open(&m->latencies[i], HDR_BITS);
     good &= hdr_open(&m->tick_buy, HDR_BITS_COARSE) && hdr_open(&m->tick_paid, HDR_BITS_COARSE) &&
             hdr_open(&m->tick_frame, HDR_BITS_COARSE);
-    m->ticks = calloc(TICKS_MAX, sizeof *m->ticks);
+    m->ticks = calloc(TICKS_MAX + TICKS_LATE, sizeof *m->ticks);
     return good && m->ticks != NULL;
 }
 
@@ -88,8 +88,8 @@ static struct brief brief_of(struct hdr *hdr)
 void measures_tick(struct measures *m, uint64_t start_ns, uint64_t now_ns, const struct tick *like)
 {
     uint32_t done = atomic_load_explicit(&m->ticks_done, memory_order_relaxed);
-    while (done < TICKS_MAX && now_ns >= start_ns + (uint64_t)(done + 1) * TICK_MS * NS_PER_MS) {
-        struct tick *tick = &m->ticks[done++];
+    while (now_ns >= start_ns + (uint64_t)(done + 1) * TICK_MS * NS_PER_MS) {
+        struct tick *tick = measures_tick_at(m, done++);
         *tick = *like;
         memcpy(tick->counts, m->counts, sizeof tick->counts);
         tick->buy = brief_of(&m->tick_buy);

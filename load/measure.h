@@ -62,7 +62,11 @@ enum count {
         COUNT_COUNT
 };
 
-enum { TICK_MS = 250, TICKS_MAX = 4 * 3600 /* an hour; later ones are not kept */ };
+enum {
+    TICK_MS = 250,
+    TICKS_MAX = 4 * 3600, /* an hour is kept, for the plots */
+    TICKS_LATE = 8,       /* of later ones only the newest, for the view */
+};
 
 /* A latency within one tick. */
 struct brief {
@@ -81,7 +85,7 @@ struct measures {
     struct hdr latencies[LATENCY_COUNT];
     struct hdr tick_buy, tick_paid, tick_frame;
     uint64_t counts[COUNT_COUNT];
-    struct tick *ticks; /* owned; TICKS_MAX */
+    struct tick *ticks; /* owned; by measures_tick_at() */
     _Atomic uint32_t ticks_done;
     uint64_t cpu_ns; /* of the thread, from the start to the end of the load */
 };
@@ -90,6 +94,11 @@ bool measures_open(struct measures *measures);
 void measures_close(struct measures *measures);
 /* Also into the running tick where the latency has one. */
 void measure(struct measures *measures, enum latency latency, uint64_t span_ns);
+/* The tick of that number; below TICKS_MAX or among the newest TICKS_LATE. */
+static inline struct tick *measures_tick_at(const struct measures *measures, uint32_t number)
+{
+    return &measures->ticks[number < TICKS_MAX ? number : TICKS_MAX + number % TICKS_LATE];
+}
 /* Closes ticks until `now` lies in the running one; `like` gives what is not counted here. */
 void measures_tick(struct measures *measures, uint64_t start_ns, uint64_t now_ns,
                    const struct tick *like);

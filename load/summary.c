@@ -13,7 +13,8 @@ enum { TICKS_A_SECOND = 1000 / TICK_MS };
 
 static uint32_t ticks_of(const struct measures *m)
 {
-    return atomic_load_explicit(&m->ticks_done, memory_order_acquire);
+    uint32_t done = atomic_load_explicit(&m->ticks_done, memory_order_acquire);
+    return done < TICKS_MAX ? done : TICKS_MAX;
 }
 
 /* The buyers' ticks, with what the audience saw at the same time. */

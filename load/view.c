@@ -67,9 +67,9 @@ static void take(const struct measures *m, struct tick *now, struct tick *ago)
 {
     uint32_t done = done_of(m);
     if (done > 0)
-        *now = m->ticks[done - 1];
+        *now = *measures_tick_at(m, done - 1);
     if (done > TICKS_A_SECOND)
-        *ago = m->ticks[done - 1 - TICKS_A_SECOND];
+        *ago = *measures_tick_at(m, done - 1 - TICKS_A_SECOND);
 }
 
 static struct moment moment_of(const struct run *run)
