@@ -161,8 +161,21 @@ static void count(struct crowd *c, enum count counted)
     c->run->buyers.counts[counted]++;
 }
 
+/* What became of the request is not known: it may have been done. */
+static void outcome_unknown(struct crowd *c, const struct visit *v)
+{
+    static const uint8_t unknown[STEP_COUNT] = {[STEP_BUY] = ORDER_BUY_UNKNOWN,
+                                                [STEP_TWICE] = ORDER_BUY_UNKNOWN,
+                                                [STEP_PAY] = ORDER_PAY_UNKNOWN,
+                                                [STEP_CANCEL] = ORDER_CANCEL_UNKNOWN};
+    crowd_order(c, v->task.buyer)->flags |= unknown[v->task.step];
+}
+
+/* 503 says that it was not done; others of its kind, such as a gateway's 502, say nothing. */
 static void fault(struct crowd *c, const struct visit *v, unsigned status)
 {
+    if (status >= 500 && status != 503)
+        outcome_unknown(c, v);
     count(c, COUNT_ERRORS);
     keep_code(c, v, status);
 }
@@ -336,13 +349,16 @@ void buyer_answered(struct crowd *c, const struct visit *v, unsigned status)
     }
 }
 
+/* At least so long: a server that does not answer at all must not look faster than one that is slow. */
+void buyer_waited_in_vain(struct crowd *c, const struct visit *v)
+{
+    if (v->task.step == STEP_BUY)
+        measure(&c->run->buyers, LATENCY_BUY, span_of(c, v));
+}
+
 void buyer_unanswered(struct crowd *c, const struct visit *v)
 {
-    static const uint8_t unknown[STEP_COUNT] = {[STEP_BUY] = ORDER_BUY_UNKNOWN,
-                                                [STEP_TWICE] = ORDER_BUY_UNKNOWN,
-                                                [STEP_PAY] = ORDER_PAY_UNKNOWN,
-                                                [STEP_CANCEL] = ORDER_CANCEL_UNKNOWN};
-    crowd_order(c, v->task.buyer)->flags |= unknown[v->task.step];
+    outcome_unknown(c, v);
     count(c, COUNT_ERRORS);
     if (v->task.step != STEP_TWICE)
         done(c, crowd_buyer(c, v->task.buyer));

@@ -333,10 +333,13 @@ static void end_overdue_visits(struct crowd *c)
 {
     uint64_t limit_ns = c->run->options.answer_timeout_ms * NS_PER_MS;
     for (uint32_t i = 0; i < c->run->options.connections; i++) {
-        if (!c->visits[i].busy || c->loop.now_ns < c->visits[i].sent_ns + limit_ns)
+        struct link *link = &c->loop.links[i];
+        if (!c->visits[i].busy || c->loop.now_ns < c->visits[i].sent_ns + limit_ns ||
+            link->state != LINK_OPEN)
             continue;
-        c->loop.links[i].error = ETIMEDOUT;
-        link_close(&c->loop.links[i]);
+        buyer_waited_in_vain(c, &c->visits[i]);
+        link->error = ETIMEDOUT;
+        link_close(link);
     }
 }
 
@@ -412,6 +415,18 @@ static bool all_done(const struct crowd *c)
     return !more_may_come(c) && c->active == 0 && c->in_flight == 0 && c->line_count == 0;
 }
 
+/* Whose answer has not come by now: what became of it is not known. */
+static void give_up_visits(struct crowd *c)
+{
+    for (uint32_t i = 0; i < c->run->options.connections; i++) {
+        if (!c->visits[i].busy)
+            continue;
+        if (c->loop.links[i].state == LINK_OPEN)
+            buyer_waited_in_vain(c, &c->visits[i]);
+        buyer_unanswered(c, &c->visits[i]);
+    }
+}
+
 static uint64_t thread_cpu_ns(void)
 {
     struct timespec at;
@@ -465,6 +480,7 @@ void *crowd_run(void *argument)
             if (measures_lack_last_tick(&run->buyers, run->start_ns, run->loaded_ns))
                 tick(c);
         }
+        give_up_visits(c);
         crowd_close(c);
     }
     return NULL;

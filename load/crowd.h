@@ -101,6 +101,8 @@ void buyer_arrives(struct crowd *crowd, uint32_t index, uint64_t due_ns);
 bool buyer_still_wants(struct crowd *crowd, const struct task *task);
 void buyer_asks(struct crowd *crowd, const struct task *task, uint64_t at_ns);
 void buyer_answered(struct crowd *crowd, const struct visit *visit, unsigned status);
+/* No answer came in time, or by the end; buyer_unanswered() follows. */
+void buyer_waited_in_vain(struct crowd *crowd, const struct visit *visit);
 /* The connection was lost, or no answer came in time. */
 void buyer_unanswered(struct crowd *crowd, const struct visit *visit);
 /* The own stream says so. */

@@ -17,7 +17,7 @@
 /*    latency        name */
 #define LATENCIES(X)                                                                               \
     X(LOOK, "look", "the sale, before buying")                                                     \
-    X(BUY, "buy", "every answered purchase")                                                       \
+    X(BUY, "buy", "every purchase; one that got no answer in time, by how long it waited")         \
     X(ACCEPTED, "accepted", "purchases that got a unit to pay")                                    \
     X(WAITING, "waiting", "purchases that got a place in the waiting list")                        \
     X(REFUSED, "refused", "purchases that were refused")                                           \

@@ -124,6 +124,25 @@ def test_load_open_loop_counts_from_the_scheduled_time(t):
 
 
 @patient
+def test_load_counts_those_whom_a_stalled_server_never_answers(t):
+    """A purchase that got no answer in time waited at least so long."""
+    shop = t.shop()
+    argv, environment = command(t, ["--json", "--url", url(shop.port), "--rate", 40, "--duration", 2, "--seed", 1,
+                                    "--answer-timeout-ms", 400, "--watchers", 0, "--spectators", 0])
+    environment["FLASHD_TOKEN"] = shop.admin
+    load = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    read_until("arrivals", load.stderr)
+    shop.process.send_signal(signal.SIGSTOP)
+    time.sleep(1.5)
+    shop.process.send_signal(signal.SIGCONT)
+    out, err = load.communicate(timeout=60 * slack())
+    seen = json.loads(out)
+    unanswered, buy = seen["counts"]["errors"], seen["latencyMs"]["buy"]
+    assert unanswered > 10 and buy["p50"] >= 400, (seen["counts"], buy, err)
+    assert buy["count"] >= seen["counts"]["purchases"] + unanswered, (seen["counts"], buy)
+
+
+@patient
 def test_load_ramp_looks_for_the_knee(t):
     seen = report(t, "--ramp", "50:400:3", *QUICK)
     assert seen["knee"].keys() == {"reached", "offered", "p99", "sign"}, seen["knee"]
@@ -241,6 +260,33 @@ def test_load_finds_nothing_wrong_behind_an_honest_proxy(t):
     seen = report(t, "small", "--url", url(honest.port), *QUICK, "--watchers", 10, env={"FLASHD_TOKEN": shop.admin})
     honest.listener.close()
     assert seen["audit"]["balances"], seen["audit"]
+
+
+@patient
+def test_load_does_not_take_a_gateways_502_for_a_refusal(t):
+    """Behind a gateway that lost the answers to a purchase and to a payment: both were made all the same."""
+    shop = t.shop()
+    for path, status in (("POST /api/v1/buy", b"201 Created"), ("POST /api/v1/pay", b"200 OK")):
+        gateway = Liar(shop.port, path, once(lambda data, status=status: data.replace(status, b"502 Bad Gateway", 1)))
+        seen = report(t, "small", "--url", url(gateway.port), *QUICK, "--watchers", 10, env={"FLASHD_TOKEN": shop.admin})
+        gateway.listener.close()
+        assert seen["counts"]["errors"] == 1 and seen["audit"]["balances"], (path, seen["counts"], seen["audit"])
+
+
+def test_load_does_not_take_an_answer_that_never_came_for_a_refusal(t):
+    """Ctrl-C while a purchase is under way, which the server has made: nobody knows, and nothing is wrong."""
+    shop = t.shop()
+    swallower = Liar(shop.port, "POST /api/v1/buy", once(lambda data: b""))
+    argv, environment = command(t, ["--url", url(swallower.port), "--rate", 20, "--duration", 60, "--seed", 1,
+                                    "--watchers", 0, *QUICK])
+    environment["FLASHD_TOKEN"] = shop.admin
+    load = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    read_until(" answers/s", load.stdout)
+    load.send_signal(signal.SIGINT)
+    out, err = load.communicate(timeout=30 * slack())
+    swallower.listener.close()
+    assert load.returncode == 0, (load.returncode, out, err)
+    assert re.search(r"^errors +1 ", out, re.M), out
 
 
 def test_load_says_when_the_server_dies(t):
