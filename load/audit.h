@@ -24,6 +24,7 @@ struct final_sale {
 struct listed_buyer {
     uint32_t sale, buyer; /* NO_BUYER: not one of ours */
     uint32_t quantity;
+    bool named;       /* the list says who bought */
     uint64_t id_hash; /* 0: not shown */
 };
 

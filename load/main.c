@@ -262,6 +262,15 @@ static void end_threads(struct process *p)
         (void)pthread_join(p->crowd, NULL);
 }
 
+/* A row that is none of ours may be a stranger's: where names are hidden, no row has one. */
+static bool nobody_is_named(const struct process *p)
+{
+    for (uint64_t i = 0; i < p->listed_count; i++)
+        if (p->listed[i].named)
+            return false;
+    return p->listed_count > 0;
+}
+
 static void make_books(struct process *p)
 {
     struct run *run = &p->run;
@@ -279,9 +288,7 @@ static void make_books(struct process *p)
                                 .ours_alone = run->sales_are_ours,
                                 .gapless = run->server_is_ours,
                                 .events_held = run_has_token(run),
-                                .names_hidden = p->listed_count > 0 &&
-                                                p->listed[0].buyer == NO_BUYER &&
-                                                !run_has_token(run)};
+                                .names_hidden = !run_has_token(run) && nobody_is_named(p)};
     if (!audit_books(&books, verdict))
         (void)snprintf(p->summary.audit_error, sizeof p->summary.audit_error,
                        "no memory for the audit");

@@ -424,6 +424,7 @@ static bool add_rows(const struct run *run, uint32_t sale, const json_t *buyers,
             .sale = sale,
             .buyer = ledger_buyer_named(&run->ledger, (struct span){name, strlen(name)}),
             .quantity = (uint32_t)member(one, "quantity"),
+            .named = *name != '\0',
             .id_hash = ledger_hash((struct span){id, strlen(id)})};
     }
     return true;

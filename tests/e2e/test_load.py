@@ -253,6 +253,23 @@ def test_load_finds_a_buyer_listed_twice(t):
     lying(t, "doubled")
 
 
+def without_the_last_row(data):
+    head, _, body = data.partition(b"\r\n\r\n")
+    rows = json.loads(body)["buyers"]
+    body = json.dumps({"buyers": rows[:-1]}).encode() if len(rows) > 1 else body
+    return re.sub(rb"Content-Length: \d+", b"Content-Length: %d" % len(body), head) + b"\r\n\r\n" + body
+
+
+def test_load_finds_a_lost_payment_without_a_token_and_behind_a_stranger(t):
+    shop = t.shop()
+    sale = shop.open_sale(stock=20, holdMs=5000)
+    shop.must_pay(shop.must_hold(sale, "a stranger"))
+    liar = Liar(shop.port, "/buyers?", once(without_the_last_row))
+    seen = report(t, "--url", url(liar.port), "--sale", sale, "--buyers", 5, "--pay-ratio", 1, *QUICK, status=1)
+    liar.listener.close()
+    assert "lost" in [found["kind"] for found in seen["audit"]["findings"]], seen["audit"]
+
+
 @patient
 def test_load_finds_nothing_wrong_behind_an_honest_proxy(t):
     shop = t.shop()
