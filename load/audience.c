@@ -23,6 +23,7 @@ enum { CONNECTING_MAX = 128 };
 struct viewer {
     struct sse sse;
     uint64_t last_id;
+    uint64_t told_seq; /* a spectator: the newest stock told, by an update or a snapshot */
     uint8_t lives;
     bool ready, is_observer;
     bool opening; /* counted in `connecting` until its first bytes come */
@@ -100,6 +101,8 @@ static void observe(struct audience *a, uint64_t seq, enum seen_kind kind, struc
     run->ledger.event_count++;
     if (e->sale != NO_SALE) {
         observe_counters(a, e);
+        if (kind == SEEN_SALE_SOLD_OUT)
+            atomic_fetch_add_explicit(&run->sold_out_told, 1, memory_order_release);
         if (seen_is_of_order(kind)) {
             run->audience.counts[COUNT_DURABLE]++;
             if (kind != SEEN_REFUND_DUE)
@@ -178,6 +181,8 @@ static void came(void *context, const struct sse_event *event)
         observe(a, seq, kind, event->data);
     else if (counted)
         spectate(a, seq, event->data);
+    if ((counted || span_is(event->type, "snapshot")) && seq > v->told_seq)
+        v->told_seq = seq;
     if (seq > v->last_id)
         v->last_id = seq;
 }
@@ -249,7 +254,7 @@ static void count_behind(struct audience *a)
 {
     uint32_t behind = 0;
     for (uint32_t i = 0; i < a->loop.link_count; i++)
-        behind += !a->viewers[i].is_observer && a->viewers[i].last_id < a->last_public_seq;
+        behind += !a->viewers[i].is_observer && a->viewers[i].told_seq < a->last_public_seq;
     atomic_store_explicit(&a->run->spectators_behind, behind, memory_order_release);
 }
 

@@ -158,6 +158,15 @@ static void check_units(struct audit *a, const struct final_sale *f, const struc
               f->id, f->sold, s->paid_answers);
 }
 
+/* No counter changes with these, so that only their absence shows. */
+static void check_turns(struct audit *a, const struct final_sale *f, const struct replay_sale *s)
+{
+    if (a->books->ours_alone && f->sold == f->stock && !s->sold_out)
+        FOUND(a, MISSING_EVENT, "sale %s is sold out, and no event says so", f->id);
+    if (a->books->ours_alone && f->ended && !s->ended)
+        FOUND(a, MISSING_EVENT, "sale %s has ended, and no event says so", f->id);
+}
+
 static void check_sales(struct audit *a)
 {
     for (uint32_t i = 0; i < a->books->sale_count; i++) {
@@ -168,6 +177,7 @@ static void check_sales(struct audit *a)
         check_units(a, f, s);
         if (!a->books->events_held || f->seq <= a->books->ledger->base_seq)
             continue; /* nothing to hear, or nothing has happened */
+        check_turns(a, f, s);
         if (s->last_seq < f->seq)
             FOUND(a, MISSING_EVENT, "sale %s is at seq %" PRIu64 ", the stream ended at %" PRIu64,
                   f->id, f->seq, s->last_seq);

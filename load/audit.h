@@ -18,6 +18,7 @@ struct final_sale {
     char id[ID_BYTES_MAX];
     uint64_t stock;
     uint64_t available, held, sold, waiting, remaining, seq;
+    bool ended;
 };
 
 /* A row of a sale's buyers list; rows of a sale stand together, in the list's order. */

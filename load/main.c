@@ -205,11 +205,15 @@ static bool streams_owe_nothing(const struct process *p)
 {
     const struct run *run = &p->run;
     uint64_t seq = 0;
-    for (uint32_t i = 0; i < run->options.sales; i++)
+    uint32_t sold_out = 0; /* said in its own time, which may be after the sale was read */
+    for (uint32_t i = 0; i < run->options.sales; i++) {
         seq = p->sales[i].seq > seq ? p->sales[i].seq : seq;
+        sold_out += run->sales_are_ours && p->sales[i].sold == p->sales[i].stock;
+    }
     bool heard_all = seq <= run->ledger.base_seq ||
                      atomic_load_explicit(&run->observed_seq, memory_order_acquire) >= seq;
     return heard_all && own_streams_owe_nothing(run) &&
+           atomic_load_explicit(&run->sold_out_told, memory_order_acquire) >= sold_out &&
            atomic_load_explicit(&run->spectators_behind, memory_order_acquire) == 0;
 }
 

@@ -338,6 +338,8 @@ static void replay_one(struct audit *a, const struct seen_event *e)
         s->past = true;
     }
     s->last_seq = e->seq;
+    s->sold_out |= e->kind == SEEN_SALE_SOLD_OUT;
+    s->ended |= e->kind == SEEN_SALE_ENDED;
     if (seen_is_of_order((enum seen_kind)e->kind))
         replay_order_event(a, s, e);
     check_counters(a, s, e);

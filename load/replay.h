@@ -44,8 +44,9 @@ struct replay_sale {
     uint64_t last_seq;
     uint64_t paid_answers, unknown_answers;
     uint64_t listed_quantity;
-    bool known; /* the counters */
-    bool past;  /* events came that are newer than the sale as it was read; before them: */
+    bool known;           /* the counters */
+    bool sold_out, ended; /* events said so */
+    bool past; /* events came that are newer than the sale as it was read; before them: */
     int64_t read_available, read_held, read_sold, read_waiting;
 };
 

@@ -60,6 +60,7 @@ struct run {
     _Atomic uint64_t own_frames_owed;                 /* audience's: as the stream of all says */
     _Atomic uint64_t observed_seq;                    /* audience's: the newest event */
     _Atomic uint32_t spectators_behind; /* audience's: who lack the last public change */
+    _Atomic uint32_t sold_out_told;     /* audience's: sales of which the stream of all says so */
     _Atomic bool failed;                /* whoever claims it writes failure */
     char failure[FAILURE_BYTES];
     _Atomic bool failure_written;

@@ -211,7 +211,8 @@ static bool read_sale(const json_t *json, struct final_sale *sale)
                                 .sold = member(json, "sold"),
                                 .waiting = member(json, "waiting"),
                                 .remaining = member(json, "remainingQty"),
-                                .seq = member(json, "seq")};
+                                .seq = member(json, "seq"),
+                                .ended = strcmp(word(json, "state"), "ENDED") == 0};
     memcpy(sale->id, id, strlen(id) + 1);
     return true;
 }

@@ -95,6 +95,14 @@ static uint64_t tell(enum seen_kind kind, uint32_t buyer)
     return shop.seq;
 }
 
+static void tell_of_the_sale(enum seen_kind kind)
+{
+    (void)tell(kind, 0);
+    struct own_stream *own = own_stream_of(0);
+    own->count--; /* nobody's own */
+    event_at(shop.ledger.event_count - 1)->buyer = NO_BUYER;
+}
+
 static void buys(uint32_t buyer)
 {
     struct ledger_order *o = order(buyer);
@@ -159,6 +167,7 @@ static void a_day(void)
     is_promoted(4);
     pays(4);
     pays(3);
+    tell_of_the_sale(SEEN_SALE_SOLD_OUT);
     is_cleared(5);
     is_cleared(6);
     (void)order(7); /* refused */
@@ -548,6 +557,28 @@ static void more_sold_than_was_paid(void **state)
     must_find(FINDING_WRONG_COUNTER);
 }
 
+static void missing_what_no_counter_shows(void **state)
+{
+    (void)state;
+    a_day();
+    for (uint64_t i = 0; i < shop.ledger.event_count; i++)
+        if (event_at(i)->kind == SEEN_SALE_SOLD_OUT)
+            event_at(i)->kind = SEEN_SALE_RESUMED;
+    must_find(FINDING_MISSING_EVENT);
+    shop.books.ours_alone = false; /* of others' sales the beginning was not seen */
+    must_balance();
+}
+
+static void missing_the_end(void **state)
+{
+    (void)state;
+    a_day();
+    shop.sale.ended = true;
+    must_find(FINDING_MISSING_EVENT);
+    tell_of_the_sale(SEEN_SALE_ENDED);
+    must_balance();
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, open_shop, close_shop)
@@ -574,6 +605,8 @@ int main(void)
         T(listed_out_of_order),
         T(missing_event),
         T(missing_last_event),
+        T(missing_what_no_counter_shows),
+        T(missing_the_end),
         T(missing_on_an_own_stream),
         T(another_event_on_an_own_stream),
         T(repeated_event),
