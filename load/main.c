@@ -58,6 +58,7 @@ static void note_signal(int number)
 {
     (void)number;
     signals_seen = signals_seen + 1;
+    atomic_store_explicit(&process.run.interrupted, true, memory_order_relaxed);
 }
 
 static void catch_signals(void)

@@ -124,6 +124,8 @@ bool site_take_token(struct site *site, const struct options *o, char *error)
         (void)fclose(file);
         text[len] = '\0';
         text[strcspn(text, "\r\n")] = '\0';
+        if (text[0] == '\0')
+            return complain(error, "--token-file: there is no token in \"%s\"", o->token_file);
         token = text;
     }
     size_t len = token != NULL ? strlen(token) : 0;
@@ -226,10 +228,19 @@ static json_t *ask_sale(const struct run *run, const char *id, char *error)
 
 /* ---- sales ---- */
 
+/* There may be many sales to make, and long to wait. */
+static bool go_on(const struct run *run, char *error)
+{
+    return !atomic_load_explicit(&run->interrupted, memory_order_relaxed) ||
+           complain(error, "interrupted before the start");
+}
+
 static bool make_sale(struct run *run, uint32_t index, char *error)
 {
     const struct options *o = &run->options;
     struct timespec now;
+    if (!go_on(run, error))
+        return false;
     (void)clock_gettime(CLOCK_REALTIME, &now);
     json_int_t now_ms = (json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
     uint32_t stock = o->stock / o->sales + (index < o->stock % o->sales);
@@ -318,7 +329,7 @@ static bool wait_until_open(const struct run *run, char *error)
 {
     uint64_t end_ns = clock_ns() + OPEN_PATIENCE_MS * NS_PER_MS;
     for (uint32_t i = 0; i < run->options.sales;) {
-        json_t *json = ask_sale(run, run->sales[i].id, error);
+        json_t *json = go_on(run, error) ? ask_sale(run, run->sales[i].id, error) : NULL;
         if (json == NULL)
             return false;
         char state[16];

@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 
-from harness import binary, clean_environment, command_prefix, expect, patient, slack
+from harness import binary, clean_environment, command_prefix, eventually, expect, patient, slack
 
 QUICK = ["--hold-ms", "600", "--think-ms", "30", "--look-ms", "100"]
 
@@ -396,6 +396,7 @@ def test_load_says_what_is_wrong_with_the_token(t):
     refused(t, "--url", url(shop.port), saying=["token is missing", "--token", "--sale"])
     refused(t, "--url", url(shop.port), "--token", "x.y.z", saying=["401", "admin's token"])
     refused(t, "--url", url(shop.port), "--token-file", t.folder + "/none", saying=["--token-file", "No such file"])
+    refused(t, "--url", url(shop.port), "--token-file", t.file("empty", ""), saying=["--token-file", "/empty"])
     refused(t, "--url", url(shop.port), "--sale", "0" * 24, saying=["404"])
 
 
@@ -414,6 +415,19 @@ def test_load_ends_on_ctrl_c_with_the_report_so_far(t):
     out, err = load.communicate(timeout=30 * slack())
     assert load.returncode == 0, (load.returncode, out, err)
     assert "interrupted after" in out and "the books balance" in out, out
+    assert os.listdir(t.folder) == [], "its temporary directory is left behind"
+
+
+def test_load_ends_on_ctrl_c_while_it_makes_its_sales(t):
+    argv, environment = command(t, ["--sales", 20000, "--buyers", 20000])
+    load = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    eventually(lambda: [path for path, _, names in os.walk(t.folder) if "flashd.db" in names], what="its own server")
+    time.sleep(0.5)
+    load.send_signal(signal.SIGINT)
+    begin = time.monotonic()
+    out, err = load.communicate(timeout=60 * slack())
+    assert load.returncode == 2 and "interrupted" in err, (load.returncode, out, err)
+    assert time.monotonic() - begin < 3 * slack(), "it made all of them first"
     assert os.listdir(t.folder) == [], "its temporary directory is left behind"
 
 
