@@ -17,7 +17,7 @@
 /*    latency        name */
 #define LATENCIES(X)                                                                               \
     X(LOOK, "look", "the sale, before buying")                                                     \
-    X(BUY, "buy", "every purchase; one that got no answer in time, by how long it waited")         \
+    X(BUY, "buy", "every purchase; unanswered ones by how long they waited")                       \
     X(ACCEPTED, "accepted", "purchases that got a unit to pay")                                    \
     X(WAITING, "waiting", "purchases that got a place in the waiting list")                        \
     X(REFUSED, "refused", "purchases that were refused")                                           \
@@ -75,7 +75,8 @@ struct brief {
 
 struct tick {
     uint64_t counts[COUNT_COUNT]; /* since the start */
-    struct brief buy, paid, frame;
+    struct brief buy, paid;
+    struct brief frame;                      /* own streams'; the public one's in the audience's */
     double offered;                          /* arrivals a second, as scheduled; open loop */
     uint32_t active;                         /* buyers who have come and are not done */
     uint64_t available, held, sold, waiting; /* all sales together, as the last event said */

@@ -88,16 +88,18 @@ static json_t *brief_json(const struct brief *brief)
                      "p99", brief->p99_us / 1e3, "max", brief->max_us / 1e3);
 }
 
-static json_t *tick_json(const struct tick *t, const struct tick *before)
+static json_t *tick_json(const struct tick *t, const struct tick *before,
+                         const struct brief *publics)
 {
     static const enum count shown[] = {COUNT_ARRIVALS, COUNT_ANSWERS, COUNT_PURCHASES,
                                        COUNT_ACCEPTED, COUNT_WAITING, COUNT_REFUSED,
                                        COUNT_PAID,     COUNT_DURABLE, COUNT_ERRORS};
-    json_t *json = json_pack("{s:f, s:i, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "offered", t->offered,
-                             "active", (int)t->active, "stockAvailable", (json_int_t)t->available,
-                             "stockHeld", (json_int_t)t->held, "stockSold", (json_int_t)t->sold,
-                             "queue", (json_int_t)t->waiting, "buy", brief_json(&t->buy), "pay",
-                             brief_json(&t->paid), "frame", brief_json(&t->frame));
+    json_t *json =
+        json_pack("{s:f, s:i, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "offered", t->offered,
+                  "active", (int)t->active, "stockAvailable", (json_int_t)t->available, "stockHeld",
+                  (json_int_t)t->held, "stockSold", (json_int_t)t->sold, "queue",
+                  (json_int_t)t->waiting, "buy", brief_json(&t->buy), "pay", brief_json(&t->paid),
+                  "frame", brief_json(&t->frame), "framePublic", brief_json(publics));
     for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
         uint64_t gained = t->counts[shown[i]] - (before != NULL ? before->counts[shown[i]] : 0);
         (void)json_object_set_new(json, count_name(shown[i]), json_integer((json_int_t)gained));
@@ -109,8 +111,8 @@ static json_t *series_json(const struct summary *s)
 {
     json_t *points = json_array();
     for (uint32_t i = 0; i < s->tick_count; i++)
-        (void)json_array_append_new(points,
-                                    tick_json(&s->ticks[i], i > 0 ? &s->ticks[i - 1] : NULL));
+        (void)json_array_append_new(
+            points, tick_json(&s->ticks[i], i > 0 ? &s->ticks[i - 1] : NULL, &s->publics[i]));
     return json_pack("{s:i, s:o}", "tickMs", TICK_MS, "points", points);
 }
 

@@ -24,19 +24,21 @@ static bool join_ticks(struct summary *s)
     uint32_t buyers = ticks_of(&run->buyers), audience = ticks_of(&run->audience);
     s->tick_count = buyers < audience ? buyers : audience;
     s->ticks = calloc((size_t)s->tick_count + 1, sizeof *s->ticks);
-    for (uint32_t i = 0; s->ticks != NULL && i < s->tick_count; i++) {
+    s->publics = calloc((size_t)s->tick_count + 1, sizeof *s->publics);
+    if (s->ticks == NULL || s->publics == NULL)
+        return false;
+    for (uint32_t i = 0; i < s->tick_count; i++) {
         const struct tick *seen = &run->audience.ticks[i];
         s->ticks[i] = run->buyers.ticks[i];
         for (int k = 0; k < COUNT_COUNT; k++)
             s->ticks[i].counts[k] += seen->counts[k];
-        if (seen->frame.count > 0)
-            s->ticks[i].frame = seen->frame;
+        s->publics[i] = seen->frame;
         s->ticks[i].available = seen->available;
         s->ticks[i].held = seen->held;
         s->ticks[i].sold = seen->sold;
         s->ticks[i].waiting = seen->waiting;
     }
-    return s->ticks != NULL;
+    return true;
 }
 
 static double peak_of(const struct summary *s, int counted)
@@ -92,7 +94,9 @@ bool summary_open(struct summary *s, const struct run *run)
 void summary_close(struct summary *s)
 {
     free(s->ticks);
+    free(s->publics);
     s->ticks = NULL;
+    s->publics = NULL;
 }
 
 const struct hdr *summary_latency(const struct summary *s, enum latency latency)

@@ -15,7 +15,8 @@ struct summary {
     double seconds; /* from the start to the last answer */
     uint64_t counts[COUNT_COUNT];
     double peaks[COUNT_COUNT]; /* a second, in the best second */
-    struct tick *ticks;        /* owned: both threads' together */
+    struct tick *ticks;        /* owned: both threads' together, frame of own streams */
+    struct brief *publics;     /* owned: frames of the public stream, by tick */
     uint32_t tick_count;
     uint64_t own_cpu_ns, server_cpu_ns; /* during the load; 0: not known */
     bool interrupted, events_held;

@@ -154,7 +154,8 @@ static void draw_picture(struct view *v, const struct run *run, const struct mom
          gained(&m->seen, &m->seen_second_ago, COUNT_DURABLE));
     brief_line(v, columns, "buy", &m->now.buy);
     brief_line(v, columns, "pay", &m->now.paid);
-    brief_line(v, columns, "frame", m->seen.frame.count > 0 ? &m->seen.frame : &m->now.frame);
+    brief_line(v, columns, "frame", &m->now.frame);
+    brief_line(v, columns, "public", &m->seen.frame);
     if (m->now.counts[COUNT_ERRORS] > 0)
         line(v, columns, "errors    %" PRIu64, m->now.counts[COUNT_ERRORS]);
 }

@@ -482,6 +482,10 @@ def test_load_json_is_for_machines(t):
     counts = seen["counts"]
     assert counts["durable"] >= sum(counts[name] for name in ("accepted", "waiting", "paid", "cancelled")), counts
     points = seen["series"]["points"]
+    for ticks, whole in (("frame", "frame"), ("framePublic", "frame_public"), ("buy", "buy"), ("pay", "paid")):
+        kept = [point[ticks] for point in points]
+        assert 0 < sum(one["count"] for one in kept) <= seen["latencyMs"][whole]["count"], (ticks, kept, seen["latencyMs"])
+        assert max(one["max"] for one in kept) <= seen["latencyMs"][whole]["max"] + 0.001, (ticks, kept, seen["latencyMs"])
     assert sum(point["purchases"] for point in points) <= 100 and points[-1]["stockSold"] == seen["counts"]["paid"], points
 
 
