@@ -44,7 +44,7 @@ static void put_head(struct broadcaster *b, struct stream *s)
     unsigned retry_ms = RETRY_MS_MIN + randombytes_uniform(RETRY_MS_SPAN);
     snprintf(head, sizeof head,
              "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
-             "X-Accel-Buffering: no\r\nConnection: close\r\n\r\n: connected\nretry: %u\n\n",
+             "X-Accel-Buffering: no\r\nConnection: close\r\n\r\n: connected\nretry: %u\n",
              retry_ms);
     put_str(b, s, head);
 }
@@ -196,7 +196,8 @@ static void try_put_orders(struct broadcaster *b, struct stream *s)
     put_orders(b, s, &out);
     uint64_t after = atomic_load_explicit(&b->engine->view_generation, memory_order_acquire);
     if (current && before == after && (before & 1) == 0) {
-        s->looking_up = false; /* first, for it may be closed next, which would count it once more */
+        s->looking_up =
+            false; /* first, for it may be closed next, which would count it once more */
         b->looking_up--;
         if (!s->silent) {
             put_text(b, s, &out);
@@ -268,14 +269,18 @@ void snapshot_put_positions(struct broadcaster *b, struct stream *s)
 
 /* ---- beginning ---- */
 
-/* The place where the events begin, without an event: who is cut off before the first one can go on, too. */
-static void put_place(struct broadcaster *b, struct stream *s)
+/* Ends a block; where an event stream begins anew, with its place: who is cut off before the first event can go
+ * on, too. The others' snapshots have an id. */
+static void end_block(struct broadcaster *b, struct stream *s, bool anew)
 {
     char line[32];
     struct text out = text_in(line, sizeof line);
-    text_str(&out, "id: ");
-    text_number(&out, s->cursor);
-    text_str(&out, "\n\n");
+    if (anew && s->sub.kind == STREAM_EVENTS) {
+        text_str(&out, "id: ");
+        text_number(&out, s->cursor);
+        text_str(&out, "\n");
+    }
+    text_str(&out, "\n");
     (void)stream_put(b, s, out.start, out.len);
 }
 
@@ -285,16 +290,15 @@ static void put_snapshot(struct broadcaster *b, struct stream *s)
         put_sales(b, s);
     else if (s->sub.kind == STREAM_USER)
         begin_looking_up(b, s, false);
-    else
-        put_place(b, s);
 }
 
 void snapshot_reset(struct broadcaster *b, struct stream *s)
 {
-    put_str(b, s, "event: reset\ndata: {}\n\n");
     s->cursor = s->sub.kind == STREAM_EVENTS
                     ? b->options.archive.oldest(b->options.archive.self) - 1
                     : log_committed(&b->engine->log);
+    put_str(b, s, "event: reset\ndata: {}\n");
+    end_block(b, s, true);
     put_snapshot(b, s);
 }
 
@@ -305,17 +309,17 @@ void snapshot_begin(struct broadcaster *b, struct stream *s)
         refuse(b, s, full);
         return;
     }
-    put_head(b, s);
     uint64_t oldest = b->options.archive.oldest(b->options.archive.self);
+    s->cursor = s->sub.resume ? s->sub.after_seq : log_committed(&b->engine->log);
+    put_head(b, s);
+    end_block(b, s, !s->sub.resume);
     if (!s->sub.resume) {
-        s->cursor = log_committed(&b->engine->log);
         put_snapshot(b, s);
-    } else if (!FAULT(FAULT_SILENT_GAP) &&
-               (s->sub.after_seq > log_committed(&b->engine->log) ||
-                s->sub.after_seq < oldest - 1)) {
+    } else if (!FAULT(FAULT_SILENT_GAP) && (s->sub.after_seq > log_committed(&b->engine->log) ||
+                                            s->sub.after_seq < oldest - 1)) {
         snapshot_reset(b, s); /* a place that this server does not have */
     } else {
-        s->cursor = s->sub.after_seq + FAULT(FAULT_RESUME_OFF_BY_ONE);
+        s->cursor += FAULT(FAULT_RESUME_OFF_BY_ONE);
         if (s->sub.kind == STREAM_USER)
             begin_looking_up(b, s, true); /* for its places in queues only */
     }
