@@ -37,7 +37,9 @@
     X(FLIP_COUNTER, "flip-counter")                                                                \
     X(FLIP_ORDER, "flip-order")                                                                    \
     X(FLIP_STATE, "flip-state")                                                                    \
-    X(LATE_VIEW, "late-view") /* no fault: a commit is seen later, and slowly; nothing may go wrong */ \
+    X(LATE_VIEW,                                                                                   \
+      "late-view") /* no fault: a commit is seen later, and slowly; nothing may go wrong */        \
+    X(BLIND_ARCHIVE, "blind-archive") /* nor this: the disk's, met by the streams' reader alone */ \
     X(KEY_AFTER_COMMIT, "key-after-commit")                                                        \
     X(KEY_TWICE, "key-twice")                                                                      \
     X(FORGET_KEYS, "forget-keys")                                                                  \

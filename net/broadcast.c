@@ -4,6 +4,7 @@
  * Happy path: the journal's wake after a commit -> read_new_events (each encoded once) -> stream_pump for every
  * stream: one send carries all that came since its last one.
  * With nobody listening it reads nothing: an event that no stream wants is published as soon as it is durable.
+ * Failure mode: an archive that cannot be read is tried again every ARCHIVE_RETRY_MS; the sale goes on.
  *
  * Thread: broadcaster, but for the functions of broadcast.h that say otherwise.
  */
@@ -255,13 +256,13 @@ static void read_new_events(struct broadcaster *b)
     uint64_t committed = log_committed(&b->engine->log);
     if (b->open_count == 0)
         b->head = committed; /* nobody to hand it to */
-    for (int page = 0; page < PAGES_A_ROUND && b->head < committed; page++) {
+    for (int page = 0; page < PAGES_A_ROUND && b->head < committed && !broadcast_rests(b); page++) {
         uint64_t left = committed - b->head; /* beyond, the file may have what nobody can ask for yet */
         uint32_t limit = left < ARCHIVE_PAGE_EVENTS ? (uint32_t)left : ARCHIVE_PAGE_EVENTS;
         if (b->options.archive.read(b->options.archive.self, b->head, limit, publish, b) <= 0)
-            break;
+            b->archive_due_mono_ms = b->now.mono_ms + ARCHIVE_RETRY_MS;
     }
-    b->more = b->more || (b->open_count > 0 && b->head < committed);
+    b->more = b->more || (b->open_count > 0 && b->head < committed && !broadcast_rests(b));
     atomic_store_explicit(&b->engine->published, b->head + (FAULT(FAULT_PUBLISH_AHEAD) ? 1000 : 0),
                           memory_order_release);
 }
@@ -400,7 +401,8 @@ static void wait_for_work(struct broadcaster *b)
     struct __kernel_timespec limit = {ms / 1000, ms % 1000 * 1000000};
     bool may_sleep = ms > 0;
     if (may_sleep && b->open_count > 0)
-        may_sleep = port_may_sleep(b->port) && log_committed(&b->engine->log) == b->head;
+        may_sleep = port_may_sleep(b->port) &&
+                    (log_committed(&b->engine->log) == b->head || broadcast_rests(b));
     (void)io_uring_submit_and_wait_timeout(&b->ring, &cqe, may_sleep ? 1 : 0,
                                            may_sleep ? &limit : NULL, NULL);
     port_awake(b->port);

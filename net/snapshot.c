@@ -205,7 +205,7 @@ static void try_put_orders(struct broadcaster *b, struct stream *s)
             remember_positions(b, s);
         }
     } else {
-        b->more = true;
+        b->more = b->more || !broadcast_rests(b);
     }
     free(buffer);
 }

@@ -26,6 +26,7 @@ enum {
     STREAM_STALLED_MS = 10000,     /* without progress: cut off */
     STREAM_HEARD_BYTES_MAX = 1024, /* that a client may send into its stream */
     SWEEP_MS = 200,
+    ARCHIVE_RETRY_MS = 1000, /* after it could not be read */
     POSITIONS_MS = 1000, /* a buyer's place in a queue is told at most this often */
     POSITIONS_KEPT = 4,  /* orders beyond share an entry, and may be told again */
     INBOX_SLOTS = 1024,
@@ -88,6 +89,7 @@ struct broadcaster {
     uint32_t *pending_of_sale; /* by sale index: 1 + its place in pending */
     char *scratch;             /* SCRATCH_BYTES: frames on their way into one stream's output */
     int64_t tick_due_mono_ms, sweep_due_mono_ms;
+    int64_t archive_due_mono_ms; /* not before: it could not be read */
     bool more; /* something was left for the next round: do not sleep */
     struct broadcast_stats stats;
 };
@@ -142,6 +144,11 @@ void snapshot_put_positions(struct broadcaster *b, struct stream *stream);
 
 /* --- broadcast.c --- */
 struct io_uring_sqe *broadcast_sqe(struct broadcaster *b);
+/* Whether new events are left alone for a moment, since the archive could not be read. */
+static inline bool broadcast_rests(const struct broadcaster *b)
+{
+    return b->now.mono_ms < b->archive_due_mono_ms;
+}
 enum stream_operation { STREAM_OP_EVENT, STREAM_OP_RECV, STREAM_OP_SEND };
 uint64_t stream_user_data(enum stream_operation op, const struct stream *stream);
 

@@ -11,6 +11,7 @@
 
 #include "engine/diag.h"
 #include "engine/event.h"
+#include "engine/step.h"
 
 struct archive {
     sqlite3 *db;
@@ -59,6 +60,8 @@ static int read_page(void *self, uint64_t after_seq, uint32_t limit, archive_tak
 {
     struct archive *a = self;
     int count = 0, rc;
+    if (FAULT(FAULT_BLIND_ARCHIVE))
+        return fail(a);
     (void)sqlite3_bind_int64(a->page, 1, (sqlite3_int64)after_seq);
     (void)sqlite3_bind_int64(a->page, 2, limit);
     while ((rc = sqlite3_step(a->page)) == SQLITE_ROW) {

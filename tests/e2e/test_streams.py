@@ -1398,6 +1398,18 @@ def test_a_client_that_never_reads_is_cut_after_10_seconds_and_nobody_else_notic
             assert resumed.next().id == len(events) + 1, "and it can resume"
 
 
+def test_events_that_cannot_be_read_back_cost_a_line_a_second_and_no_sale(t):
+    shop = t.shop(executable=os.path.join(os.path.dirname(binary()), "flashd_faults"),
+                  env={"FLASHD_FAULT": "blind-archive"})
+    sale = shop.open_sale(stock=500)
+    with all_events(shop), notices(shop, "ann", last=head(shop)):
+        for n in range(50):
+            shop.must_hold(sale, f"buyer {n}")
+        time.sleep(1)
+        assert 1 <= shop.log().count("reading events back failed") < 10, shop.log()[-300:]
+        assert health(shop)["connections"] == 2, "they wait for better times"
+
+
 def test_a_disconnect_is_noticed_at_once(t):
     shop = t.shop()
     sale = shop.open_sale()
