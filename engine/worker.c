@@ -678,13 +678,14 @@ static void prefetch(const struct worker *w, uint32_t count)
     }
 }
 
-/* Decides about the batch, or refuses all of it while the log is full. */
+/* Decides about the batch, or refuses it while the log is full. Questions need no room, and the snapshots of
+ * streams are made of them: refused, an order would be missing there. */
 static void decide_batch(struct worker *w, uint32_t count, struct now now, bool room)
 {
     prefetch(w, count);
     for (uint32_t i = 0; i < count; i++) {
         const struct ask ask = {&w->batch[i].command, now, w->batch[i].port};
-        if (room)
+        if (room || ask.command->kind == COMMAND_ELIGIBLE)
             decide(w, &ask);
         else
             refuse(w, &ask, NULL, OUTCOME_OVERLOAD, ORDER_NONE);

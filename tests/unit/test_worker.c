@@ -330,6 +330,32 @@ static void a_full_log_is_overload_and_nothing_decided_is_lost(void **state)
     rig_close(&rig);
 }
 
+static void a_full_log_does_not_hide_an_order_from_who_asks_for_it(void **state)
+{
+    (void)state;
+    static struct rig rig;
+    rig_open(&rig, 1);
+    assert_null(rig_play(&rig, "sale 1 units 1 each 9 wait 3600000 ms\n"
+                               "buy ann 1 -> created payment\n"));
+    struct log_credit held = {0};
+    for (rig.engine.workers[0].credit.slots = 0;
+         log_reserve(&rig.engine.log, &held, LOG_CREDIT_CHUNK);)
+        held.slots = 0;
+    struct command command = rig_buy(&rig, "ben", 1);
+    struct reply reply;
+    assert_true(rig_send(&rig, command));
+    command = rig_buy(&rig, "ann", 1);
+    command.kind = COMMAND_ELIGIBLE;
+    assert_true(rig_send(&rig, command));
+    (void)worker_round(&rig.engine.workers[0], rig.now);
+    assert_true(rig_receive(&rig, &reply));
+    assert_int_equal(reply.outcome, OUTCOME_OVERLOAD);
+    assert_true(rig_receive(&rig, &reply));
+    assert_int_equal(reply.outcome, OUTCOME_ALREADY_JOINED);
+    assert_ptr_equal(reply.order, seqmap_order(&rig.engine.seqmap, rig.orders[0].seq));
+    rig_close(&rig);
+}
+
 static void two_workers_hear_the_same_buyer_on_one_of_them(void **state)
 {
     (void)state;
@@ -372,6 +398,7 @@ int main(void)
         cmocka_unit_test(a_full_ring_pushes_back_and_drops_nothing),
         cmocka_unit_test(units_given_back_while_somebody_waits_wake_the_clock_at_once),
         cmocka_unit_test(a_full_log_is_overload_and_nothing_decided_is_lost),
+        cmocka_unit_test(a_full_log_does_not_hide_an_order_from_who_asks_for_it),
         cmocka_unit_test(two_workers_hear_the_same_buyer_on_one_of_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
