@@ -83,6 +83,13 @@ static inline struct stock stock_load(const stock_word *word)
     return stock_unpack(stock_load_word(word));
 }
 
+/* The word now, in its place among the swaps: whoever swaps it after this sees what we did before. */
+static inline struct stock stock_look(stock_word *word)
+{
+    STEP("stock-look");
+    return stock_unpack(atomic_fetch_or_explicit(word, 0, memory_order_acq_rel));
+}
+
 /* One attempt; on failure *seen becomes what stands there. */
 static inline bool stock_swap(stock_word *word, uint64_t *seen, struct stock to)
 {

@@ -548,11 +548,12 @@ static bool others_moved_on(const struct worker *w)
     return true;
 }
 
-/* Units may have been freed for these joins before the clock could know of them: it looks again. */
-static void nudge_for(struct worker *w, const struct pending_list *joins)
+/* Units may have been freed for these joins before the clock could read of them: it looks again. Asked when they
+ * are in the log: who frees units from then on wakes the clock, and it finds them. */
+static void nudge_for(struct worker *w, const struct pending *joins, uint32_t count)
 {
-    for (uint32_t i = 0; i < joins->count && !w->nudge_clock; i++)
-        w->nudge_clock = stock_load(&joins->items[i].event.sale->stock).available > 0;
+    for (uint32_t i = 0; i < count && !w->nudge_clock; i++)
+        w->nudge_clock = stock_look(&joins[i].event.sale->stock).available > 0;
 }
 
 /* Joins whose marks have passed are logged; then the fresh ones get theirs, and their chance. */
@@ -562,8 +563,9 @@ static void flush_joins(struct worker *w)
         if (w->joins.count > 0) {
             if (!others_moved_on(w) && !FAULT(FAULT_JOIN_AT_ONCE))
                 return;
-            nudge_for(w, &w->joins);
+            uint32_t count = w->joins.count;
             flush(w, &w->joins);
+            nudge_for(w, w->joins.items, count);
             mark_flushed(&w->open_joins, w->fresh.count > 0);
         }
         if (w->fresh.count == 0) {

@@ -2,9 +2,9 @@
  * rest.c: what must hold whenever everybody sleeps, and how a seed comes to its end (see sim.h).
  *
  * At rest, with everything claimed committed and no command in flight, memory equals the history:
- * stock words, order states, view (G1, G4). After the clock had a few rounds more, nothing that is
- * due is left undone: nobody waits while the units he wants are free, no hold outlives its time, no
- * sale its end. And a command is answered sooner or later.
+ * stock words, order states, view (G1, G4); and nobody waits while the units he wants are free. After
+ * the clock had a few rounds more, nothing that is due is left undone: no hold outlives its time, no
+ * sale its end, nobody waits for what will never be free. And a command is answered sooner or later.
  *
  * When the script is over the time is moved past every hold, then past the end of every sale.
  *
@@ -51,6 +51,19 @@ static void check_due(const struct judge_sale *s)
                    (unsigned long long)head->seq);
 }
 
+/* Whoever frees units or joins the list wakes the clock: its own interval is not waited for. */
+static void check_nobody_is_overlooked(void)
+{
+    const struct judge *j = &sim.model.judge;
+    for (uint32_t i = 0; i < j->sale_count; i++) {
+        const struct judge_sale *s = &j->sales[i];
+        const struct judge_order *head = judge_head(j, s);
+        if (head != NULL && s->state == SALE_ACTIVE && head->quantity <= s->available)
+            world_fail("order %llu waits while its units are free, and everybody sleeps",
+                       (unsigned long long)head->seq);
+    }
+}
+
 static void check_nothing_is_due(void)
 {
     const struct judge *j = &sim.model.judge;
@@ -83,6 +96,7 @@ bool rest_check(int64_t next_ms)
     sim.rested_seq = seq;
     if (log_last_claimed(&sim.engine.log) != seq || log_committed(&sim.engine.log) != seq)
         world_fail("everybody sleeps, and decisions are not durable");
+    check_nobody_is_overlooked();
     if (sim.in_flight > 0) {
         if (sim.rests > RESTS_UNTIL_ANSWERED || next_ms == INT64_MAX)
             world_fail("a command is never answered");
