@@ -234,7 +234,10 @@ static bool open_db(struct store *s, char *error, size_t bytes)
             s->db,
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8192;"
             /* Debian's default writes zeros over what is removed: pages that need no write. */
-            "PRAGMA secure_delete=OFF;",
+            "PRAGMA secure_delete=OFF;"
+            /* 16 MiB, twice what is checkpointed at the latest: what a log has grown to behind a reader that
+             * stayed is given back once it has gone. */
+            "PRAGMA journal_size_limit=16777216;",
             NULL, NULL, NULL) != SQLITE_OK)
         return fail_db(s->db, "open", error, bytes);
     if (FAULT(FAULT_COMMIT_WITHOUT_SYNC))

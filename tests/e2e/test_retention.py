@@ -1,4 +1,5 @@
 """test_retention.py: old events go in small steps; what audit, recovery and the streams need stays."""
+import os
 import random
 import sqlite3
 import threading
@@ -185,6 +186,20 @@ def test_a_backlog_at_start_does_not_delay_the_first_purchase(t):
     assert oldest(shop) <= shop.past, "nothing was left to remove when the purchase came"
     assert took_ms[1] < took_ms[0] + 200 * slack(), took_ms
     assert shop.stop(within_s=5) == 0, "nor does it delay the end"
+
+
+@patient
+def test_a_log_that_grew_behind_a_reader_is_given_back(t):
+    shop = old_shop(t, 60000, 10, 8, "--retention-days", "1").start()
+    size = lambda: os.path.getsize(shop.db_path + "-wal")
+    with shop.database() as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM event_rows").fetchall()
+        eventually(lambda: size() > 20 << 20, 30, every_s=0.1, what="a log of 20 MiB")
+    sale = shop.open_sale(stock=1000)
+    eventually(lambda: shop.must_buy(sale, f"ann {time.monotonic()}") and size() <= 16 << 20, 10, every_s=0.1,
+               what="the log given back")
+    must_balance(shop.data)
 
 
 # ------------------------------------------------------------------------------------------ streams
