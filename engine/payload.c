@@ -17,32 +17,41 @@ static void put_terms(struct text *out, const struct sale_terms *terms)
     text_pair_time(out, "endsAt", terms->ends_at_ms);
 }
 
-static void put_order(struct text *out, const struct event *event, const struct books *books,
-                      keyed_hash *hash)
+static void put_order(struct text *out, const struct order *order, keyed_hash *hash)
 {
-    const struct order *order = event->order;
     char id[ID_CHARS];
     uint64_t seq = order->seq;
     id_write(id, seq, id_tag(hash, seq));
-    enum order_state state = event_row((enum event_kind)event->kind)->state_after;
     text_pair_plain(out, "transactionId", id, sizeof id);
     text_pair_string(out, "buyerName", order->name, order->name_bytes);
     text_pair_number(out, "quantity", order->quantity);
+}
+
+static void put_move(struct text *out, const struct event *event, const struct books *books)
+{
+    enum order_state state = event_row((enum event_kind)event->kind)->state_after;
     if (state == ORDER_PAYMENT)
         text_pair_time(out, "expiresAt", event->at_wall_ms + event->sale->terms.hold_ms);
     if (state == ORDER_WAITING)
         text_pair_number(out, "position", books->waiting);
 }
 
-void payload_write(struct text *out, const struct event *event, const struct books *books,
-                   keyed_hash *hash)
+void payload_facts(struct text *out, const struct event *event, keyed_hash *hash)
 {
     text_str(out, "{");
     text_pair_plain(out, "saleId", event->sale->id, ID_CHARS);
     if (event->kind == EVENT_SALE_CREATED)
         put_terms(out, &event->sale->terms);
     if (event->order != NULL)
-        put_order(out, event, books, hash);
+        put_order(out, event->order, hash);
+}
+
+void payload_write(struct text *out, const struct event *event, const struct books *books,
+                   keyed_hash *hash)
+{
+    payload_facts(out, event, hash);
+    if (event->order != NULL)
+        put_move(out, event, books);
     if (event->kind == EVENT_SALE_STOPPED)
         text_pair_plain(out, "reason", "reconcile-failed", 16);
     text_pair_number(out, "available", books->available);

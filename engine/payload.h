@@ -18,6 +18,9 @@
 void payload_write(struct text *out, const struct event *event, const struct books *books,
                    keyed_hash *hash);
 
+/* The beginning of it, which tells what never changes: whose, what and how much. */
+void payload_facts(struct text *out, const struct event *event, keyed_hash *hash);
+
 /* What a payload says, for those who check it; a member that it lacks is NULL or UINT64_MAX. */
 struct payload {
     struct payload_string {

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "engine/engine.h"
+#include "engine/payload.h"
 #include "engine/restore.h"
 #include "persist/baseline.h"
 
@@ -187,7 +188,8 @@ static bool take_baseline(sqlite3 *db, struct pass *pass)
     return pass->wrong == NULL;
 }
 
-static const char events_sql[] = "SELECT seq, kind, sale, ord FROM event_rows ORDER BY seq";
+static const char events_sql[] =
+    "SELECT seq, kind, sale, ord, payload FROM event_rows ORDER BY seq";
 
 /* The row must be as its last event left it. `settled` counts the orders that are. */
 static const char *compare_order(struct pass *pass, const struct order *order, uint64_t seq)
@@ -201,6 +203,22 @@ static const char *compare_order(struct pass *pass, const struct order *order, u
     return order->logged == order_committed_state(row)
                ? NULL
                : "an order's row is not what its events say (G4)";
+}
+
+/* What a row says of terms, buyer and units must be what the event says that made it. */
+static bool is_as_made(const struct pass *pass, sqlite3_stmt *row, struct sale *sale,
+                       struct order *order)
+{
+    char buffer[PAYLOAD_BYTES_MAX];
+    struct text text = text_in(buffer, sizeof buffer);
+    const struct event event = {.sale = sale, .order = order, .kind = (uint8_t)number_at(row, 1)};
+    if (number_at(row, 0) != (order != NULL ? order->seq : sale->seq))
+        return true; /* it made neither */
+    const char *json = (const char *)sqlite3_column_text(row, 4);
+    size_t bytes = (size_t)sqlite3_column_bytes(row, 4);
+    payload_facts(&text, &event, pass->restore.engine->options.hash);
+    return json != NULL && !text.overflow && bytes > text.len &&
+           memcmp(text.start, json, text.len) == 0;
 }
 
 static const char *take_event(struct pass *pass, sqlite3_stmt *row)
@@ -221,6 +239,8 @@ static const char *take_event(struct pass *pass, sqlite3_stmt *row)
     struct order *order = of_order ? seqmap_order(map, order_seq) : NULL;
     if (of_order && order == NULL)
         return "an event without its order's row (G4)";
+    if (!is_as_made(pass, row, sale, order))
+        return "a row is not what the event that made it says (G4)";
     struct books_entry entry = {seq, (enum event_kind)kind, ORDER_NONE, 0, sale->terms.product_qty};
     if (order != NULL) {
         entry.from = (enum order_state)order->logged;

@@ -465,7 +465,7 @@ def test_a_server_does_not_start_on_a_changed_baseline_either(t):
 
 def test_a_server_does_not_start_on_rows_that_only_look_right(t):
     data = Data(t)
-    sale, paid = data.ask("SELECT max(seq) FROM sale_rows"), data.order("state = 3")
+    sale, paid, cancelled = data.ask("SELECT max(seq) FROM sale_rows"), data.order("state = 3"), data.order("state = 5")
     columns = "tag, sale, buyer || '?', quantity, 4, refund_due, created_at_ms, updated_at_ms, expires_at_ms, 0"
     for change, says in (
             (f"UPDATE sale_rows SET sold = sold + 4294967296 WHERE seq = {sale}", "a sale's row is malformed"),
@@ -477,6 +477,12 @@ def test_a_server_does_not_start_on_rows_that_only_look_right(t):
             (f"INSERT INTO order_rows SELECT -5, {columns} FROM order_rows WHERE seq = {paid}", "ahead of the events"),
             (f"INSERT INTO order_rows SELECT 1 << 40, {columns} FROM order_rows WHERE seq = {paid}", "ahead of the events"),
             ("DELETE FROM event_rows", "ahead of the events"),
+            (f"UPDATE order_rows SET buyer = 'mallory' WHERE seq = {paid}", f"(seq {paid})"),
+            (f"UPDATE order_rows SET quantity = quantity + 1 WHERE seq = {cancelled}", f"(seq {cancelled})"),
+            (f"UPDATE sale_rows SET product_qty = product_qty + 5, available = available + 5 WHERE seq = {sale}",
+             f"(seq {sale})"),
+            (f"UPDATE sale_rows SET hold_ms = hold_ms + 1 WHERE seq = {sale}", f"(seq {sale})"),
+            ("UPDATE meta SET value = randomblob(16)", "(seq 1)"),
             ("UPDATE baseline SET seq = 'x'", "recovery of")):
         copy = t.new_data()
         shutil.copytree(data.dir, copy)
