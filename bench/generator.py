@@ -8,17 +8,16 @@ process is counted (it parses no answer in Lua, and checks none); of flashload t
 does the same and besides keeps the ledger, and the time of the whole process, with the stream of all events that
 feeds the audit. Prints one line a round, then medians.
 """
-import argparse, json, os, pathlib, resource, statistics, subprocess, sys, tempfile
+import argparse, json, os, resource, statistics, subprocess, sys, tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "http"))
-import compare  # noqa: E402
+import measure
 
 UNITS = 100_000_000
 
 
 def of_wrk(server, sale, tag, seconds):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    wrk = subprocess.run(["wrk", "-t1", "-c64", f"-d{seconds}s", "-s", compare.LUA, server.url, "--", tag, sale],
+    wrk = subprocess.run(["wrk", "-t1", "-c64", f"-d{seconds}s", "-s", measure.LUA, server.url, "--", tag, sale],
                          capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = json.loads(wrk.stdout.split("RESULT ", 1)[1])
@@ -27,7 +26,7 @@ def of_wrk(server, sale, tag, seconds):
 
 
 def of_flashload(server, sale, seconds):
-    ran = subprocess.run([compare.ROOT / "build/flashload", "--json", "--url", server.url, "--sale", sale, "--buyers",
+    ran = subprocess.run([measure.ROOT / "build/flashload", "--json", "--url", server.url, "--sale", sale, "--buyers",
                           "50000000", "--duration", str(seconds), "--connections", "64", "--looks", "0", "--pay-ratio",
                           "0", "--twice-ratio", "0", "--think-ms", "0", "--watchers", "0", "--spectators", "0"],
                          capture_output=True, text=True, env=dict(os.environ, FLASHD_TOKEN=server.token))
@@ -45,7 +44,7 @@ def main():
     args = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        server = compare.Flashd(folder)
+        server = measure.Flashd(folder + "/data")
         try:
             sale = server.sale(UNITS)
             for turn in range(args.rounds):

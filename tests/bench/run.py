@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """
-run.py: the benchmarks measure what they say: bench/measure.py, openloop, peers/ and profile/ put to the test.
+run.py: the benchmarks measure what they say: bench/measure.py, generator.py, openloop, peers/ and profile/ put to
+the test.
 
     run.py [--tally FILE] [unittest's arguments]
 
@@ -23,6 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "bench" / folder) for folder in ("peers", "streams", "profile", ".")]
 sys.dont_write_bytecode = True
 import compare  # noqa: E402
+import generator  # noqa: E402
 import measure  # noqa: E402
 import purchase  # noqa: E402
 import report  # noqa: E402
@@ -222,6 +224,16 @@ class Flashd(Shops):
         self.assertEqual(self.shop.orders(sale), row_["accepted"])
         self.assertTrue(400 < row_["scheduled"] < 600 and 0 < row_["p50_us"] <= row_["p99_us"], row_)
         self.assertGreater(row_["cpu_us"], 0)
+
+    def test_the_load_generators_are_measured_by_what_they_use(self):
+        sale = self.shop.sale()
+        buyers_us, whole_us, rate = generator.of_flashload(self.shop, sale, 1)
+        self.assertTrue(0 < buyers_us <= whole_us and rate > 100, (buyers_us, whole_us, rate))
+        orders = self.shop.orders(sale)
+        self.assertGreater(orders, 100)
+        if shutil.which("wrk"):
+            used_us, rate = generator.of_wrk(self.shop, sale, "g", 1)
+            self.assertTrue(used_us > 0 and self.shop.orders(sale) >= orders + rate, (used_us, rate))
 
     def test_a_refused_purchase_ends_the_measurement(self):
         sale = self.shop.sale(1)
