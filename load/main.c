@@ -90,6 +90,14 @@ static bool read_thresholds(struct process *p)
     return true;
 }
 
+/* Not after a run of hours. */
+static bool report_is_possible(struct process *p)
+{
+    const struct options *o = &p->run.options;
+    return o->html_path == NULL ||
+           report_html_possible(o->html_path, o->curves_path, p->error, sizeof p->error);
+}
+
 static bool find_server(struct process *p)
 {
     struct run *run = &p->run;
@@ -374,7 +382,7 @@ int main(int argc, char **argv)
         return options_print_help(stdout), EXIT_SUCCESS;
     if (o->version)
         return printf("flashload %s\n", FLASHD_VERSION) > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-    if (!read_thresholds(p))
+    if (!read_thresholds(p) || !report_is_possible(p))
         return complain(p->error);
     catch_signals();
     int status = EXIT_NOTHING_RUN;

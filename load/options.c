@@ -330,7 +330,8 @@ static bool check_pairs(const struct options *o, char *error)
         o->rate > 0 && o->ramp_s > 0                ? "--rate and --ramp exclude each other"
         : o->ramp_s > 0 && o->duration_s > 0        ? "--ramp has its own duration"
         : o->token != NULL && o->token_file != NULL ? "--token and --token-file exclude each other"
-        : o->sale_id != NULL && o->url == NULL      ? "--sale needs --url: a new server has no sale"
+        : o->curves_path != NULL && o->html_path == NULL ? "--curves needs --html to be plotted in"
+        : o->sale_id != NULL && o->url == NULL ? "--sale needs --url: a new server has no sale"
         : o->sale_id != NULL && o->sales > 1 && o->sales != UNSET
             ? "--sale names one sale: --sales excludes it"
             : NULL;

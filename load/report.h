@@ -15,6 +15,9 @@ struct json_t;
 void report_text(const struct summary *summary, FILE *out);
 /* The caller's to json_decref(); with `plots`, also what only the page needs. NULL without memory. */
 struct json_t *report_json(const struct summary *summary, bool plots);
+/* Before the run: whether report_html() will be able to. */
+bool report_html_possible(const char *path, const char *curves_path, char *error,
+                          size_t error_bytes);
 /* curves_path: points of bench/scale.py, or NULL. */
 bool report_html(const struct summary *summary, const char *path, const char *curves_path,
                  char *error, size_t error_bytes);

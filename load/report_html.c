@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "load/page.h"
 #include "load/report.h"
@@ -25,17 +26,45 @@ static void put_json(const char *text, FILE *out)
     }
 }
 
-static bool add_curves(json_t *json, const char *path, char *error, size_t error_bytes)
+/* An object, the caller's; or NULL with a line. */
+static json_t *read_curves(const char *path, char *error, size_t error_bytes)
 {
     json_error_t why;
     json_t *curves = json_load_file(path, 0, &why);
-    if (!json_is_object(curves)) {
-        (void)snprintf(error, error_bytes, "--curves: \"%s\": %s", path,
-                       curves == NULL ? why.text : "no object");
-        json_decref(curves);
-        return false;
-    }
-    return json_object_set_new(json, "curves", curves) == 0;
+    if (json_is_object(curves))
+        return curves;
+    (void)snprintf(error, error_bytes, "--curves: \"%s\": %s", path,
+                   curves == NULL ? why.text : "no object");
+    json_decref(curves);
+    return NULL;
+}
+
+static bool add_curves(json_t *json, const char *path, char *error, size_t error_bytes)
+{
+    json_t *curves = read_curves(path, error, error_bytes);
+    return curves != NULL && json_object_set_new(json, "curves", curves) == 0;
+}
+
+static bool cannot_write(const char *path, char *error, size_t error_bytes)
+{
+    (void)snprintf(error, error_bytes, "--html: cannot write \"%s\": %s", path, strerror(errno));
+    return false;
+}
+
+bool report_html_possible(const char *path, const char *curves_path, char *error,
+                          size_t error_bytes)
+{
+    bool is_there = access(path, F_OK) == 0;
+    FILE *out = fopen(path, "ae");
+    if (out == NULL)
+        return cannot_write(path, error, error_bytes);
+    (void)fclose(out);
+    if (!is_there)
+        (void)unlink(path);
+    json_t *curves = curves_path != NULL ? read_curves(curves_path, error, error_bytes) : NULL;
+    bool good = curves_path == NULL || curves != NULL;
+    json_decref(curves);
+    return good;
 }
 
 bool report_html(const struct summary *s, const char *path, const char *curves_path, char *error,
@@ -61,8 +90,7 @@ bool report_html(const struct summary *s, const char *path, const char *curves_p
     if (out != NULL)
         good &= fclose(out) == 0;
     if (!good)
-        (void)snprintf(error, error_bytes, "--html: cannot write \"%s\": %s", path,
-                       strerror(errno));
+        (void)cannot_write(path, error, error_bytes);
     free(text);
     json_decref(json);
     return good;

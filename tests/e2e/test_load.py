@@ -504,4 +504,7 @@ def test_load_html_is_one_page_that_needs_no_network(t):
     outside = [found for found in re.findall(r"https?://[^\s\"'`]+", page)
                if not found.startswith(("http://127.0.0.1", "http://www.w3.org/2000/svg"))]
     assert outside == [] and not re.search(r"<link|\ssrc=|@import|url\(|fetch\(|XMLHttpRequest", page), outside
-    assert run(t, "small", *QUICK, "--html", "/nowhere/at/all.html").returncode == 2
+    refused(t, "small", "--html", "/nowhere/at/all.html", saying=["--html", '"/nowhere/at/all.html"', "No such file"])
+    refused(t, "small", "--html", path + "2", "--curves", path, saying=["--curves", path])
+    refused(t, "small", "--curves", curves, saying=["--curves", "--html"])
+    assert not os.path.exists(path + "2")
