@@ -3,7 +3,7 @@
  * in order of arrival; what the public stream said, by seq. The audit holds it against the server.
  *
  * Refused answers leave nothing to hold the server to but their number, and what is checked as they come
- * (buyers.c); they are counted by code there.
+ * (buyer.c); they are counted by code there.
  *
  * Threads, while the run goes on: orders and own streams are written by the buyers' thread, everything else by the audience's;
  * reply times are written by the buyers' and read by the audience's. After both have ended, main reads all.

@@ -7,7 +7,7 @@
  *
  * A link is CLOSED, CONNECTING, OPEN or CLOSING; moves:
  *
- *   CLOSED --loop_connect--> CONNECTING --> OPEN --loop_close, or the server's--> CLOSING --> CLOSED
+ *   CLOSED --link_connect--> CONNECTING --> OPEN --link_close, or the server's--> CLOSING --> CLOSED
  *
  * The owner hears of the last step by on_closed, after the last completion that belongs to the link: then it
  * may connect it again.
