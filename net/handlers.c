@@ -156,9 +156,11 @@ static void buy(const struct call *call)
     struct slice name = body_string(&body, "buyerName", 1, BUYER_NAME_BYTES_MAX, REQUIRED);
     struct slice id = body_string(&body, "saleId", 1, 64, OPTIONAL);
     check_id(&body, "saleId", id);
-    int64_t quantity = body_integer(&body, "quantity", 1, PRODUCT_QTY_MAX, OPTIONAL, 1);
+    int64_t quantity = body_integer(&body, "quantity", 1, INT64_C(1) << 53, OPTIONAL, 1);
     if (!body_ok(&body))
         return;
+    if (quantity > PRODUCT_QTY_MAX)
+        quantity = PRODUCT_QTY_MAX + 1; /* over every sale's limit: the sale says so */
     struct sale *sale = sale_to_buy_from(call, id);
     if (sale != NULL)
         buy_from(call, sale, name, (uint32_t)quantity);
