@@ -51,6 +51,9 @@ static void check_later_answers(struct audit *a, uint32_t buyer, const struct le
     if ((l->flags & ORDER_PAY_REFUSED) != 0 && !b->expired && b->cancelled_seq == 0)
         FOUND(a, LOST, "the payment of buyer %" PRIu32 " was refused, and the hold never expired",
               buyer);
+    if ((l->flags & ORDER_REFUND_DUE) != 0 && !b->refund_due)
+        FOUND(a, MISSING_EVENT,
+              "the payment of buyer %" PRIu32 " came too late, and no refund is due", buyer);
 }
 
 static void check_answers(struct audit *a)

@@ -193,19 +193,23 @@ static bool is_refusal(unsigned status)
     return status >= 400 && status < 500;
 }
 
+static bool is_code(const struct visit *v, const char *code)
+{
+    return span_is(field_named(v->body, v->body_bytes, "code"), code);
+}
+
 /* Refusals that cannot be: nobody but us buys here. */
 static void check_refusal(struct crowd *c, const struct visit *v, const struct ledger_order *order)
 {
     const struct sale *sale = &c->run->sales[order->sale];
-    struct span code = field_named(v->body, v->body_bytes, "code");
     if (!c->run->sales_are_ours)
         return;
-    if (span_is(code, "sold-out") && sale->pays_asked < sale->stock)
+    if (is_code(v, "sold-out") && sale->pays_asked < sale->stock)
         finding(&c->run->buyers_findings, FINDING_WRONG_COUNTER,
                 "buyer %" PRIu32 " was refused as sold out when %" PRIu64 " of %" PRIu64
                 " payments had been asked",
                 v->task.buyer, sale->pays_asked, sale->stock);
-    if (span_is(code, "already-joined") && v->task.step == STEP_BUY)
+    if (is_code(v, "already-joined") && v->task.step == STEP_BUY)
         finding(&c->run->buyers_findings, FINDING_DOUBLED,
                 "buyer %" PRIu32 " was refused as joined already, and had never asked before",
                 v->task.buyer);
@@ -286,6 +290,7 @@ static void settled(struct crowd *c, const struct visit *v, struct buyer *b, uns
         measure(&c->run->buyers, paying ? LATENCY_PAID : LATENCY_CANCELLED, span_of(c, v));
     } else if (is_refusal(status)) {
         order->flags |= paying ? ORDER_PAY_REFUSED : 0;
+        order->flags |= paying && is_code(v, "hold-expired") ? ORDER_REFUND_DUE : 0;
         count(c, paying ? COUNT_PAY_REFUSED : COUNT_CANCEL_REFUSED);
         keep_code(c, v, status);
     } else {

@@ -58,7 +58,8 @@ enum order_flag {
     ORDER_BUY_UNKNOWN = 8, /* asked, and no answer came */
     ORDER_PAY_UNKNOWN = 16,
     ORDER_CANCEL_UNKNOWN = 32,
-    ORDER_TWICE = 64, /* a second purchase was accepted too */
+    ORDER_TWICE = 64,       /* a second purchase was accepted too */
+    ORDER_REFUND_DUE = 128, /* the payment came too late: hold-expired */
 };
 
 /* One buyer's order, as the answers told. */

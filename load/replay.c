@@ -198,6 +198,7 @@ static void step(struct audit *a, struct replay_sale *s, const struct seen_event
     if (o->state == STATE_WAITING)
         step_from_waiting(a, s, e);
     b->expired |= kind == SEEN_EXPIRED;
+    b->refund_due |= kind == SEEN_REFUND_DUE;
     if (kind == SEEN_PAID)
         b->paid_seq = e->seq;
     if (kind == SEEN_CANCELLED)

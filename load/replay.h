@@ -35,7 +35,7 @@ struct replay_buyer {
     uint32_t own_plus_1;     /* the stream of their own in the ledger; 0: none */
     uint32_t own_next;       /* the first of its events that no event of all has met yet */
     uint32_t before, behind; /* in the queue: buyers, NO_BUYER at its ends */
-    bool joined_waiting, expired, overtaken, listed;
+    bool joined_waiting, expired, refund_due, overtaken, listed;
 };
 
 struct replay_sale {

@@ -251,7 +251,7 @@ static void a_second_order_after_expiry_balances(void **state)
     (void)tell(SEEN_RESERVED, 0);
     order(0)->id_bytes = (uint8_t)strlen("order-of-0");
     (void)tell(SEEN_REFUND_DUE, 0);
-    order(0)->flags |= ORDER_PAY_REFUSED | ORDER_BUY_UNKNOWN;
+    order(0)->flags |= ORDER_PAY_REFUSED | ORDER_REFUND_DUE | ORDER_BUY_UNKNOWN;
     pays(1);
     must_balance();
 }
@@ -569,6 +569,17 @@ static void missing_what_no_counter_shows(void **state)
     must_balance();
 }
 
+static void missing_refund(void **state)
+{
+    (void)state;
+    buys(0);
+    expires(0);
+    order(0)->flags |= ORDER_PAY_REFUSED;
+    must_balance(); /* sold out, say */
+    order(0)->flags |= ORDER_REFUND_DUE;
+    must_find(FINDING_MISSING_EVENT);
+}
+
 static void missing_the_end(void **state)
 {
     (void)state;
@@ -606,6 +617,7 @@ int main(void)
         T(missing_event),
         T(missing_last_event),
         T(missing_what_no_counter_shows),
+        T(missing_refund),
         T(missing_the_end),
         T(missing_on_an_own_stream),
         T(another_event_on_an_own_stream),
