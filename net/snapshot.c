@@ -196,8 +196,8 @@ static void try_put_orders(struct broadcaster *b, struct stream *s)
     put_orders(b, s, &out);
     uint64_t after = atomic_load_explicit(&b->engine->view_generation, memory_order_acquire);
     if (current && before == after && (before & 1) == 0) {
-        s->looking_up =
-            false; /* first, for it may be closed next, which would count it once more */
+        /* First, for it may be closed next, which would count it once more. */
+        s->looking_up = false;
         b->looking_up--;
         if (!s->silent) {
             put_text(b, s, &out);

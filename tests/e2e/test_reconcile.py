@@ -321,9 +321,11 @@ def under_load(shop, seconds, kinds=("expired", "promoted", "cancelled", "paid",
     def work(_, me):
         if me > 0:
             return trade(shop, sales, stop, seed, me)
-        client, end = shop.client(), time.monotonic() + seconds
+        client, began = shop.client(), time.monotonic()
+        wanted = {"order." + kind for kind in kinds}
         try:
-            while time.monotonic() < end:
+            while time.monotonic() < began + seconds or (
+                    not wanted <= set(shop.event_types()) and time.monotonic() < began + 10 * seconds):
                 runs.append(reconcile(shop, client))
         finally:
             stop.set()
