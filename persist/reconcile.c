@@ -1,10 +1,9 @@
 /*
- * reconcile.c: replay, rows, orders, and what moved meanwhile (see reconcile.h).
+ * reconcile.c: a run of the reconciliation: the events replayed, the sales' rows (see reconcile.h).
  *
- * Happy path: take_baseline (what is left of the events that are gone) -> replay_all (meet: each sale at the
- * seq its readers saw) -> compare_sale_row (at S) -> a page of orders at a time: compare_order (each row and
- * its memory, or remembered as a sample of a later seq), then catch_up (the events after the replay, as far
- * as there are samples).
+ * Happy path: replay_baseline() (what is left of the events that are gone) -> replay_all() (replay_meet(): each
+ * sale at the seq its readers saw; compare_sale_row() at S) -> replay_orders() (a page of orders at a time, and
+ * what moved meanwhile).
  *
  * Why there is no false alarm: a row and committed memory name the seq of their last event. As far as the
  * replay has come that is its business; beyond, it becomes a sample, and the events that follow must lead to
@@ -14,36 +13,21 @@
  *
  * Thread: reconciler.
  */
-#include "persist/reconcile.h"
-
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "engine/diag.h"
-#include "engine/engine.h"
 #include "engine/payload.h"
 #include "persist/baseline.h"
+#include "persist/reconcile_pass.h"
 #include "persist/retention.h"
 
 enum {
-    PAGE_ROWS = 1024,
     BREATH_ROWS = 32, /* some tens of microseconds */
     GAP_EVENTS_LOOKED_AT = 4096,
-    REFUND_BIT = 0x40, /* beside an order's state: its last event was order.refund_due */
     ORDERS_ROOM_MIN = 1 << 16,
-};
-
-enum statement {
-    STMT_EVENTS,
-    STMT_SALES,
-    STMT_ORDERS,
-    STMT_STRAYS,
-    STMT_BASELINE_SALES,
-    STMT_BASELINE_ORDERS,
-    STMT_COUNT
 };
 
 static const char *const statements[STMT_COUNT] = {
@@ -63,49 +47,6 @@ static const char *const statements[STMT_COUNT] = {
     [STMT_BASELINE_SALES] = baseline_sales_sql,
     [STMT_BASELINE_ORDERS] = baseline_orders_sql,
 };
-
-/* What the events say of a sale so far. */
-struct told {
-    struct books books;
-    struct books at_seen; /* the books at the seq that readers saw; seq 0: not met */
-    bool broken;          /* differs; not followed any more */
-    bool row;             /* has one */
-    uint64_t digest;      /* of its orders as of the baseline, less what the baseline says it is: 0 */
-};
-
-/* An order as it stood, in its row or for readers, at a seq that the replay has not reached. */
-struct sample {
-    uint64_t seq, order_seq;
-    uint8_t flags; /* state; in a row also REFUND_BIT, which readers' memory does not show */
-    bool in_memory;
-};
-
-struct replay {
-    struct ledger *ledger;
-    struct reconcile_run *run;
-    const struct engine *engine;
-    uint64_t baseline;                    /* events up to here are gone */
-    uint64_t next_seq;                    /* the event that must come next */
-    uint64_t claimed;                     /* decided at least up to here */
-    uint64_t *orders;                     /* by seq: order_word(), 0 for none; as the events say */
-    uint64_t room;                        /* seqs in `orders` */
-    struct told *sales;                   /* by index; SALES_MAX */
-    uint64_t row_seq;                     /* the orders' rows have been compared up to here */
-    uint64_t stray_gap;                   /* a missing event of nobody knows whom; 0: none */
-    struct sample samples[2 * PAGE_ROWS]; /* of one page of orders */
-    size_t sample_count, sample_next;
-    uint32_t rows; /* taken, for breathing */
-    const char *failure;
-};
-
-struct ledger {
-    sqlite3 *db;
-    struct retention_gate *gate;
-    sqlite3_stmt *statements[STMT_COUNT];
-    struct replay replay; /* of the run that goes on */
-};
-
-typedef void take_row(struct replay *r, sqlite3_stmt *row);
 
 /* ---- the connection ---- */
 
@@ -142,19 +83,13 @@ void ledger_close(struct ledger *l)
     free(l);
 }
 
-static uint64_t number_at(sqlite3_stmt *row, int column)
-{
-    return (uint64_t)sqlite3_column_int64(row, column);
-}
-
-static void fail_reading(struct replay *r)
+void replay_fail_reading(struct replay *r)
 {
     diag(DIAG_ERROR, "reading for the reconciliation failed: %s", sqlite3_errmsg(r->ledger->db));
     r->failure = "the database cannot be read";
 }
 
-/* A page of rows from ?1 on; returns how many there were. */
-static uint32_t read_page(struct replay *r, enum statement which, uint64_t from, take_row *take)
+uint32_t replay_page(struct replay *r, enum statement which, uint64_t from, take_row *take)
 {
     sqlite3_stmt *s = r->ledger->statements[which];
     uint32_t count = 0;
@@ -170,27 +105,21 @@ static uint32_t read_page(struct replay *r, enum statement which, uint64_t from,
     }
     (void)sqlite3_reset(s); /* ends the read */
     if (r->failure == NULL && rc != SQLITE_DONE)
-        fail_reading(r);
+        replay_fail_reading(r);
     return count;
 }
 
 static bool execute(struct replay *r, const char *sql)
 {
     if (r->failure == NULL && sqlite3_exec(r->ledger->db, sql, NULL, NULL, NULL) != SQLITE_OK)
-        fail_reading(r);
+        replay_fail_reading(r);
     return r->failure == NULL;
 }
 
 /* ---- what differs ---- */
 
-static struct told *told_of(struct replay *r, const struct sale *sale)
-{
-    return &r->sales[sale->index];
-}
-
-/* The events of this sale make no sense from here on. event: what the events have there, or NULL. */
-static void breaks(struct replay *r, const struct sale *sale, uint64_t seq, const char *rule,
-                   const struct order *order, const char *event)
+void replay_break(struct replay *r, const struct sale *sale, uint64_t seq, const char *rule,
+                  const struct order *order, const char *event)
 {
     uint64_t committed =
         order != NULL ? atomic_load_explicit(&order->committed, memory_order_acquire) : 0;
@@ -198,7 +127,7 @@ static void breaks(struct replay *r, const struct sale *sale, uint64_t seq, cons
                       order != NULL ? order_state_name(order_committed_state(committed)) : NULL,
                       NULL, event);
     if (sale != NULL)
-        told_of(r, sale)->broken = true;
+        replay_told(r, sale)->broken = true;
 }
 
 static const char *number_text(char *out, const uint64_t *number)
@@ -209,10 +138,8 @@ static const char *number_text(char *out, const uint64_t *number)
     return out;
 }
 
-/* A value on each side; memory and tables may be NULL. */
-static void compare_number(struct replay *r, const struct sale *sale, uint64_t seq,
-                           const char *field, const uint64_t *memory, const uint64_t *tables,
-                           uint64_t events)
+void replay_compare(struct replay *r, const struct sale *sale, uint64_t seq, const char *field,
+                    const uint64_t *memory, const uint64_t *tables, uint64_t events)
 {
     char m[DIVERGENCE_VALUE_BYTES], t[DIVERGENCE_VALUE_BYTES], e[DIVERGENCE_VALUE_BYTES];
     if ((memory == NULL || *memory == events) && (tables == NULL || *tables == events))
@@ -252,14 +179,14 @@ static void compare_books(struct replay *r, const struct sale *sale, const struc
         memcpy(values[i], own, sizeof own);
     }
     for (int i = 0; i < FIGURES; i++)
-        compare_number(r, sale, events->seq, fields[i], memory != NULL ? &values[0][i] : NULL,
+        replay_compare(r, sale, events->seq, fields[i], memory != NULL ? &values[0][i] : NULL,
                        tables != NULL ? &values[1][i] : NULL, values[2][i]);
     compare_states(r, sale, memory, tables, events);
 }
 
 /* ---- the replay ---- */
 
-static bool make_room(struct replay *r, uint64_t seq)
+bool replay_make_room(struct replay *r, uint64_t seq)
 {
     uint64_t room = r->room == 0 ? ORDERS_ROOM_MIN : r->room;
     if (seq < r->room)
@@ -281,22 +208,7 @@ static bool make_room(struct replay *r, uint64_t seq)
     return true;
 }
 
-static uint64_t order_word(uint64_t seq, uint8_t flags)
-{
-    return seq << 8 | flags;
-}
-static uint8_t flags_after(enum event_kind kind)
-{
-    return (uint8_t)(event_row(kind)->state_after |
-                     (kind == EVENT_ORDER_REFUND_DUE ? REFUND_BIT : 0));
-}
-static enum order_state state_in(uint64_t word)
-{
-    return (enum order_state)(word & 0xf);
-}
-
-/* Who made this seq, as far as memory can tell. */
-static const struct sale *sale_of_seq(const struct replay *r, uint64_t seq)
+const struct sale *replay_sale_of(const struct replay *r, uint64_t seq)
 {
     const struct order *order = seqmap_order(&r->engine->seqmap, seq);
     return order != NULL ? engine_sale_at(r->engine, order->sale)
@@ -308,10 +220,10 @@ static const struct sale *sale_of_seq(const struct replay *r, uint64_t seq)
 static void skip_gap(struct replay *r, uint64_t seq)
 {
     for (uint64_t g = r->next_seq; g < seq && g < r->next_seq + GAP_EVENTS_LOOKED_AT; g++) {
-        const struct sale *sale = sale_of_seq(r, g);
-        if (sale != NULL && !told_of(r, sale)->broken) {
+        const struct sale *sale = replay_sale_of(r, g);
+        if (sale != NULL && !replay_told(r, sale)->broken) {
             reconcile_differs(r->run, sale, g, "an event", "decided", NULL, "missing");
-            told_of(r, sale)->broken = true;
+            replay_told(r, sale)->broken = true;
         } else if (sale == NULL && r->stray_gap == 0) {
             r->stray_gap = g;
         }
@@ -339,7 +251,7 @@ static const char *check_numbers(struct replay *r, const struct payload *p, cons
                 {"quantity in a payload", order != NULL ? order->quantity : 0,
                  order != NULL ? p->quantity : 0}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        compare_number(r, sale, books->seq, rows[i].field, &rows[i].expected, NULL, rows[i].said);
+        replay_compare(r, sale, books->seq, rows[i].field, &rows[i].expected, NULL, rows[i].said);
         if (rows[i].expected != rows[i].said)
             return rows[i].field;
     }
@@ -385,11 +297,10 @@ static const char *wrong_payload(struct replay *r, sqlite3_stmt *row, struct eve
     return wrong != NULL ? wrong : "a payload";
 }
 
-/* Keeps what the events say at the seq at which readers saw the sale. */
-static void meet(struct replay *r, const struct sale *sale)
+void replay_meet(struct replay *r, const struct sale *sale)
 {
     const struct reconcile_sale *s = &r->run->sales[sale->index];
-    struct told *told = told_of(r, sale);
+    struct told *told = replay_told(r, sale);
     if (s->looked && s->seen.seq == told->books.seq)
         told->at_seen = told->books;
 }
@@ -398,7 +309,7 @@ static void meet(struct replay *r, const struct sale *sale)
 static const char *follow(struct replay *r, sqlite3_stmt *row, struct sale *sale,
                           struct order *order)
 {
-    struct told *told = told_of(r, sale);
+    struct told *told = replay_told(r, sale);
     uint64_t seq = number_at(row, 0);
     enum event_kind kind = (enum event_kind)number_at(row, 1);
     const struct event event = {.seq = seq, .sale = sale, .order = order, .kind = (uint8_t)kind};
@@ -414,12 +325,11 @@ static const char *follow(struct replay *r, sqlite3_stmt *row, struct sale *sale
     if (wrong == NULL)
         wrong = wrong_payload(r, row, event, &told->books);
     if (wrong == NULL)
-        meet(r, sale);
+        replay_meet(r, sale);
     return wrong;
 }
 
-/* Not asked for each event: producers write that line. */
-static bool is_decided(struct replay *r, uint64_t seq)
+bool replay_is_decided(struct replay *r, uint64_t seq)
 {
     if (seq > r->claimed)
         r->claimed = log_last_claimed(&r->engine->log);
@@ -430,27 +340,28 @@ static void take_event(struct replay *r, sqlite3_stmt *row)
 {
     uint64_t seq = number_at(row, 0), kind = number_at(row, 1);
     struct sale *sale = seqmap_sale(&r->engine->seqmap, number_at(row, 2));
-    if (!is_decided(r, seq)) {
-        breaks(r, sale, seq, "an event that nobody has decided", NULL, NULL);
+    if (!replay_is_decided(r, seq)) {
+        replay_break(r, sale, seq, "an event that nobody has decided", NULL, NULL);
         return;
     }
     if (seq != r->next_seq)
         skip_gap(r, seq);
     r->next_seq = seq + 1;
-    if (!make_room(r, seq))
+    if (!replay_make_room(r, seq))
         return;
     if (sale == NULL || kind >= EVENT_KIND_COUNT) {
-        breaks(r, sale != NULL ? sale : sale_of_seq(r, seq), seq, "an event's row", NULL, NULL);
+        replay_break(r, sale != NULL ? sale : replay_sale_of(r, seq), seq, "an event's row", NULL,
+                     NULL);
         return;
     }
-    if (told_of(r, sale)->broken)
+    if (replay_told(r, sale)->broken)
         return;
     bool of_order = event_is_of_order((enum event_kind)kind);
     struct order *order = of_order ? seqmap_order(&r->engine->seqmap, number_at(row, 3)) : NULL;
     const char *wrong = of_order && order == NULL ? "an event of an order that memory does not have"
                                                   : follow(r, row, sale, order);
     if (wrong != NULL)
-        breaks(r, sale, seq, wrong, order, event_row((enum event_kind)kind)->wire_name);
+        replay_break(r, sale, seq, wrong, order, event_row((enum event_kind)kind)->wire_name);
 }
 
 /* ---- rows of sales ---- */
@@ -465,21 +376,16 @@ static bool same_terms(const struct sale_terms *terms, sqlite3_stmt *row)
            sqlite3_column_int64(row, 7) == terms->ends_at_ms;
 }
 
-/* A number that does not fit stays one that nothing equals. */
-static uint64_t at_most(uint64_t number, uint64_t most)
-{
-    return number < most ? number : most;
-}
-
 /* What readers saw, if it was not at S: with the events, at the seq at which they saw it. */
 static void compare_sale_row(struct replay *r, sqlite3_stmt *row)
 {
     const struct sale *sale = seqmap_sale(&r->engine->seqmap, number_at(row, 0));
     if (sale == NULL) {
-        breaks(r, NULL, number_at(row, 0), "a row of a sale that memory does not have", NULL, NULL);
+        replay_break(r, NULL, number_at(row, 0), "a row of a sale that memory does not have", NULL,
+                     NULL);
         return;
     }
-    struct told *told = told_of(r, sale);
+    struct told *told = replay_told(r, sale);
     const struct books *seen = &r->run->sales[sale->index].seen;
     const struct books in_row = {.seq = number_at(row, 14),
                                  .state = (uint8_t)at_most(number_at(row, 8), UINT8_MAX),
@@ -513,103 +419,12 @@ static void find_lost_sales(struct replay *r)
             reconcile_differs(r->run, s->sale, s->sale->seq, "a sale's row", "there", "missing",
                               "there");
         if (s->looked && told->at_seen.seq == 0)
-            compare_number(r, s->sale, s->seen.seq, "the last seq of a sale", &s->seen.seq, NULL,
+            replay_compare(r, s->sale, s->seen.seq, "the last seq of a sale", &s->seen.seq, NULL,
                            told->books.seq);
     }
 }
 
-/* ---- the baseline ---- */
-
-static void take_baseline_sale(struct replay *r, sqlite3_stmt *row)
-{
-    const struct baseline_sale base = baseline_sale_of(row);
-    const struct sale *sale = seqmap_sale(&r->engine->seqmap, base.seq);
-    if (sale == NULL || base.books.seq > r->baseline) {
-        breaks(r, sale, base.seq, "a baseline of a sale", NULL, NULL);
-        return;
-    }
-    told_of(r, sale)->books = base.books;
-    told_of(r, sale)->digest = 0 - base.digest;
-    meet(r, sale);
-}
-
-/* Its last seq is not listed: 0 until its row has told it. */
-static void take_baseline_order(struct replay *r, sqlite3_stmt *row)
-{
-    uint64_t seq = number_at(row, 0), state = number_at(row, 1);
-    if (seq > r->baseline || !baseline_lists((enum order_state)state))
-        breaks(r, sale_of_seq(r, seq), seq, "a baseline of an order", NULL, NULL);
-    else
-        r->orders[seq] = order_word(0, (uint8_t)state);
-}
-
-static void add_digest(struct replay *r, struct told *told, sqlite3_stmt *row)
-{
-    const struct baseline_order order = {.seq = number_at(row, 0),
-                                         .sale_seq = number_at(row, 1),
-                                         .quantity = (uint32_t)number_at(row, 3),
-                                         .state = state_in(r->orders[number_at(row, 0)]),
-                                         .created_at_ms = sqlite3_column_int64(row, 7),
-                                         .name = (const char *)sqlite3_column_text(row, 2),
-                                         .name_bytes = (size_t)sqlite3_column_bytes(row, 2)};
-    if (order.name != NULL)
-        told->digest += baseline_digest(r->engine->options.hash, &order);
-}
-
-/* An order as of the baseline: as listed there, else as its row and baseline.h say. */
-static void take_old_order(struct replay *r, sqlite3_stmt *row)
-{
-    uint64_t seq = number_at(row, 0), last_seq = number_at(row, 6), word = r->orders[seq];
-    enum order_state state = (enum order_state)(number_at(row, 4) & 0xf);
-    const struct sale *sale = sale_of_seq(r, seq);
-    r->row_seq = seq;
-    if (sale == NULL || told_of(r, sale)->broken)
-        return; /* compare_order() says that it has no place */
-    bool settled = last_seq <= r->baseline;
-    if (word == 0 && settled && baseline_lists(state))
-        reconcile_differs(r->run, sale, r->baseline, "an order that the baseline does not list",
-                          NULL, order_state_name(state), NULL);
-    if (word == 0)
-        word = order_word(0, (uint8_t)baseline_unlisted(state, last_seq, r->baseline));
-    if (settled)
-        word = order_word(last_seq, (uint8_t)word | (number_at(row, 5) != 0 ? REFUND_BIT : 0));
-    r->orders[seq] = word;
-    add_digest(r, told_of(r, sale), row);
-}
-
-static void compare_digests(struct replay *r)
-{
-    for (uint32_t i = 0; i < r->run->sale_count; i++)
-        if (r->sales[i].digest != 0 && !r->sales[i].broken)
-            reconcile_differs(r->run, r->run->sales[i].sale, r->baseline,
-                              "the digest of the orders whose events are gone", NULL, "another",
-                              NULL);
-}
-
-/* What is left of the events up to the baseline: where the replay begins. */
-static bool take_baseline(struct replay *r)
-{
-    uint32_t count;
-    if (!baseline_seq(r->ledger->db, &r->baseline))
-        fail_reading(r);
-    else if (r->baseline > log_committed(&r->engine->log))
-        r->failure = "the baseline is ahead of the events";
-    r->next_seq = r->baseline + 1;
-    r->run->seq = r->baseline;
-    if (r->failure != NULL || r->baseline == 0 || !make_room(r, r->baseline))
-        return r->failure == NULL;
-    (void)read_page(r, STMT_BASELINE_SALES, 0, take_baseline_sale);
-    (void)read_page(r, STMT_BASELINE_ORDERS, 0, take_baseline_order);
-    do {
-        count = read_page(r, STMT_ORDERS, r->row_seq, take_old_order);
-    } while (count == PAGE_ROWS && r->failure == NULL);
-    r->row_seq = 0;
-    if (r->failure == NULL)
-        compare_digests(r);
-    return r->failure == NULL;
-}
-
-/* ---- the replay, page by page ---- */
+/* ---- all events ---- */
 
 static void replay_pages(struct replay *r)
 {
@@ -617,7 +432,7 @@ static void replay_pages(struct replay *r)
     uint32_t count;
     do {
         from = r->next_seq;
-        count = read_page(r, STMT_EVENTS, from, take_event);
+        count = replay_page(r, STMT_EVENTS, from, take_event);
     } while (r->failure == NULL && count == PAGE_ROWS && r->next_seq != from);
 }
 
@@ -633,203 +448,13 @@ static bool replay_all(struct replay *r)
         skip_gap(r, committed + 1);
     r->run->seq = r->next_seq - 1;
     if (r->failure == NULL)
-        (void)read_page(r, STMT_SALES, 0, compare_sale_row);
+        (void)replay_page(r, STMT_SALES, 0, compare_sale_row);
     if (!execute(r, "COMMIT")) {
         (void)sqlite3_exec(r->ledger->db, "ROLLBACK", NULL, NULL, NULL);
         return false;
     }
     find_lost_sales(r);
-    return make_room(r, r->run->seq);
-}
-
-/* ---- orders ---- */
-
-static const char *order_state_text(uint8_t flags)
-{
-    return state_in(flags) < ORDER_STATE_COUNT ? order_state_name(state_in(flags)) : "none at all";
-}
-
-/* An order as its row and as readers have it, where they are not younger (then NULL), and by the events. */
-static void compare_sides(struct replay *r, const struct sale *sale, const struct sample *row,
-                          const struct sample *memory, uint64_t word)
-{
-    const uint64_t seq = word >> 8;
-    const uint8_t flags = (uint8_t)word;
-    bool states = (row != NULL && state_in(row->flags) != state_in(flags)) ||
-                  (memory != NULL && state_in(memory->flags) != state_in(flags));
-    if (states)
-        reconcile_differs(r->run, sale, seq, "an order's state",
-                          memory != NULL ? order_state_text(memory->flags) : NULL,
-                          row != NULL ? order_state_text(row->flags) : NULL,
-                          order_state_text(flags));
-    else if (seq != 0) /* else it lies in the baseline, and only its row tells it */
-        compare_number(r, sale, seq, "the last seq of an order",
-                       memory != NULL ? &memory->seq : NULL, row != NULL ? &row->seq : NULL, seq);
-    if (row != NULL && !states && ((row->flags ^ flags) & REFUND_BIT) != 0)
-        reconcile_differs(r->run, sale, seq, "an order's refund_due", NULL,
-                          (row->flags & REFUND_BIT) != 0 ? "1" : "0",
-                          (flags & REFUND_BIT) != 0 ? "1" : "0");
-}
-
-static void compare_sample(struct replay *r, const struct sale *sale, const struct sample *sample)
-{
-    compare_sides(r, sale, sample->in_memory ? NULL : sample, sample->in_memory ? sample : NULL,
-                  r->orders[sample->order_seq]);
-}
-
-/* Orders that the events know and the tables do not, up to the next row. */
-static void find_lost_rows(struct replay *r, uint64_t before_seq)
-{
-    for (uint64_t seq = r->row_seq + 1; seq < before_seq; seq++) {
-        const struct sale *sale = r->orders[seq] != 0 ? sale_of_seq(r, seq) : NULL;
-        if (sale != NULL && !told_of(r, sale)->broken)
-            reconcile_differs(r->run, sale, r->orders[seq] >> 8, "an order's row", "there",
-                              "missing", order_state_name(state_in(r->orders[seq])));
-    }
-    r->row_seq = before_seq;
-}
-
-static bool same_facts(const struct replay *r, const struct order *order, sqlite3_stmt *row)
-{
-    const char *buyer = (const char *)sqlite3_column_text(row, 2);
-    return buyer != NULL && sqlite3_column_bytes(row, 2) == order->name_bytes &&
-           memcmp(buyer, order->name, order->name_bytes) == 0 &&
-           number_at(row, 3) == order->quantity &&
-           number_at(row, 1) == engine_sale_at(r->engine, order->sale)->seq &&
-           number_at(row, 8) == id_tag(r->engine->options.hash, order->seq);
-}
-
-/* NULL, and kept to be met by the events that follow, when it is younger than the replay. */
-static const struct sample *unless_younger(struct replay *r, const struct sample *sample)
-{
-    if (sample->seq < r->next_seq)
-        return sample;
-    r->samples[r->sample_count++] = *sample;
-    return NULL;
-}
-
-static void compare_order(struct replay *r, sqlite3_stmt *row)
-{
-    uint64_t seq = number_at(row, 0);
-    find_lost_rows(r, seq);
-    const struct order *order = seqmap_order(&r->engine->seqmap, seq);
-    const struct sale *sale = order != NULL ? engine_sale_at(r->engine, order->sale)
-                                            : seqmap_sale(&r->engine->seqmap, number_at(row, 1));
-    if (sale != NULL && told_of(r, sale)->broken)
-        return;
-    uint64_t word = r->orders[seq];
-    if (order == NULL || word == 0) {
-        reconcile_differs(r->run, sale, seq, "an order", order != NULL ? "there" : "missing",
-                          "there", word != 0 ? "there" : "missing");
-        return;
-    }
-    if (!same_facts(r, order, row))
-        reconcile_differs(r->run, sale, seq, "an order's id, sale, buyer or quantity", NULL,
-                          "others", NULL);
-    uint64_t committed = atomic_load_explicit(&order->committed, memory_order_acquire);
-    uint64_t state = number_at(row, 4);
-    const struct sample in_row = {
-        .seq = at_most(number_at(row, 6), UINT64_MAX - 1), /* below the end */
-        .order_seq = seq,
-        .flags = (uint8_t)((state < ORDER_STATE_COUNT ? state : 0xf) |
-                           (number_at(row, 5) != 0 ? REFUND_BIT : 0))};
-    const struct sample in_memory = {.seq = order_committed_seq(committed),
-                                     .order_seq = seq,
-                                     .flags = (uint8_t)order_committed_state(committed),
-                                     .in_memory = true};
-    compare_sides(r, sale, unless_younger(r, &in_row), unless_younger(r, &in_memory), word);
-    reconcile_order(r->run, order);
-}
-
-/* ---- what moved meanwhile ---- */
-
-static int by_seq(const void *a, const void *b)
-{
-    const struct sample *x = a, *y = b;
-    return (x->seq > y->seq) - (x->seq < y->seq);
-}
-
-/* The samples before this event that no event explains. */
-static void pass_samples(struct replay *r, uint64_t before_seq)
-{
-    for (; r->sample_next < r->sample_count && r->samples[r->sample_next].seq < before_seq;
-         r->sample_next++) {
-        const struct sample *s = &r->samples[r->sample_next];
-        const struct sale *sale = sale_of_seq(r, s->order_seq);
-        if (!told_of(r, sale)->broken)
-            compare_sample(r, sale, s);
-    }
-}
-
-static void take_later_event(struct replay *r, sqlite3_stmt *row)
-{
-    uint64_t seq = number_at(row, 0), kind = number_at(row, 1), order_seq = number_at(row, 3);
-    if (!is_decided(r, seq))
-        return; /* the next run's */
-    pass_samples(r, seq);
-    r->next_seq = seq + 1;
-    if (kind >= EVENT_KIND_COUNT || order_seq == 0 || order_seq > r->run->seq ||
-        r->orders[order_seq] == 0)
-        return; /* a sale's event, or an order's that is younger than S: the next run's */
-    const struct sale *sale = sale_of_seq(r, order_seq);
-    uint64_t *word = &r->orders[order_seq];
-    if (sale == NULL || told_of(r, sale)->broken)
-        return;
-    uint8_t flags = flags_after((enum event_kind)kind);
-    if (!order_move_allowed(state_in(*word), state_in(flags)))
-        breaks(r, sale, seq, "an order makes a move that its states do not have",
-               seqmap_order(&r->engine->seqmap, order_seq),
-               event_row((enum event_kind)kind)->wire_name);
-    *word = order_word(seq, flags);
-    while (r->sample_next < r->sample_count && r->samples[r->sample_next].seq == seq &&
-           r->samples[r->sample_next].order_seq == order_seq)
-        compare_sample(r, sale, &r->samples[r->sample_next++]);
-}
-
-/* What has a seq is committed, so these events are there. Then readers' memory, too, is waited for: it must not
- * be behind when the next page is compared. */
-static bool catch_up(struct replay *r)
-{
-    qsort(r->samples, r->sample_count, sizeof *r->samples, by_seq);
-    uint64_t last = r->sample_count > 0 ? r->samples[r->sample_count - 1].seq : 0;
-    while (r->failure == NULL && r->next_seq <= last &&
-           read_page(r, STMT_EVENTS, r->next_seq, take_later_event) == PAGE_ROWS)
-        ;
-    if (r->failure == NULL)
-        pass_samples(r, UINT64_MAX);
-    r->sample_count = r->sample_next = 0;
-    return r->failure == NULL && reconcile_committed(r->run, r->next_seq - 1);
-}
-
-/* A row with a seq that no decision has had yet, or an event that should be gone. */
-static void take_stray(struct replay *r, sqlite3_stmt *row)
-{
-    uint64_t seq = number_at(row, 0);
-    bool of_order = number_at(row, 2) != 0;
-    if (of_order && sqlite3_column_int64(row, 0) > 0 && is_decided(r, seq))
-        return; /* the next run's */
-    const struct sale *sale = seqmap_sale(&r->engine->seqmap, number_at(row, 1));
-    /* At S, since its own seq is no place among the events. */
-    reconcile_differs(r->run, sale, r->run->seq,
-                      of_order ? "an order that nobody has decided"
-                               : "an event from before the first",
-                      NULL, "there", "missing");
-}
-
-/* A page of rows at a time, and after each the events that it is ahead of the replay. */
-static bool compare_orders(struct replay *r)
-{
-    uint32_t count = PAGE_ROWS;
-    while (count == PAGE_ROWS) {
-        if (!catch_up(r))
-            return false;
-        count = read_page(r, STMT_ORDERS, r->row_seq, compare_order);
-    }
-    if (!catch_up(r))
-        return false;
-    find_lost_rows(r, r->run->seq + 1);
-    (void)read_page(r, STMT_STRAYS, log_last_claimed(&r->engine->log), take_stray);
-    return r->failure == NULL;
+    return replay_make_room(r, r->run->seq);
 }
 
 /* ---- a run ---- */
@@ -842,8 +467,8 @@ static const char *compare_held(struct ledger *ledger, struct reconcile_run *run
     if (r->sales == NULL)
         return "out of memory";
     /* Room for all that is decided by now, so that it seldom has to grow. */
-    bool done = make_room(r, log_last_claimed(&r->engine->log)) && take_baseline(r) &&
-                replay_all(r) && compare_orders(r);
+    bool done = replay_make_room(r, log_last_claimed(&r->engine->log)) && replay_baseline(r) &&
+                replay_all(r) && replay_orders(r);
     if (done && r->stray_gap != 0 && reconcile_divergent(run) == 0)
         reconcile_differs(run, NULL, r->stray_gap, "an event", NULL, NULL, "missing");
     if (r->orders != NULL)
