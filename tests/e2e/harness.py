@@ -19,6 +19,7 @@ import hashlib
 import hmac
 import json
 import os
+import pathlib
 import random
 import re
 import resource
@@ -370,6 +371,8 @@ class Server:
     def _gone(self):
         self.rest_of_stdout = self.process.stdout.read().decode()
         self.process.stdout.close()
+        for name in ("faketime_shm_", "sem.faketime_sem_"):  # libfaketime's, which a killed process leaves
+            pathlib.Path(f"/dev/shm/{name}{self.process.pid}").unlink(missing_ok=True)
         self.process = None
         if self._client:
             self._client.close()
