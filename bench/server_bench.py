@@ -133,9 +133,10 @@ class Bench:
                       f" max {row['max_us'] / 1e3:.2f} ms; {left} events left", flush=True)
 
     def audit(self):
+        past = self.past()  # made before the clock starts
         for n in range(self.args.rounds):
             began = time.monotonic()
-            process = subprocess.Popen([measure.FLASHD, "audit", self.past()], stdout=subprocess.DEVNULL)
+            process = subprocess.Popen([measure.FLASHD, "audit", past], stdout=subprocess.DEVNULL)
             _, status, usage = os.wait4(process.pid, 0)
             print(f"audit {n + 1}: status {status}, {time.monotonic() - began:.2f} s, CPU"
                   f" {usage.ru_utime + usage.ru_stime:.2f} s, peak {usage.ru_maxrss / 1024:.1f} MiB", flush=True)
