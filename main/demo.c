@@ -67,7 +67,8 @@ static uint32_t count_not_ended(const struct engine *engine)
     return count;
 }
 
-static void print_lines(const char *url, const char *data_dir, const char *named_sale, FILE *out)
+static void print_lines(const char *url, const char *data_dir, const struct sale *sale,
+                        const char *named_sale, FILE *out)
 {
     fprintf(out, "  curl -s %s/api/v1/sales\n", url);
     fprintf(out,
@@ -79,6 +80,7 @@ static void print_lines(const char *url, const char *data_dir, const char *named
             "-d '{\"transactionId\":\"<the transactionId of that answer>\"}'\n",
             url);
     fprintf(out, "  curl -s %s/api/v1/transactions/<the same>\n", url);
+    fprintf(out, "  curl -s %s/api/v1/sales/%.*s/buyers\n", url, ID_CHARS, sale->id);
     fprintf(out,
             "  sqlite3 -readonly '%s/flashd.db' 'SELECT seq, event_type, payload FROM "
             "domain_events'\n\n",
@@ -97,6 +99,6 @@ bool demo_open_sale(struct engine *engine, struct port *port, const char *url, c
     if (count_not_ended(engine) > 1)
         snprintf(named_sale, sizeof named_sale, ",\"saleId\":\"%.*s\"", ID_CHARS, sale->id);
     fprintf(out, "\nA sale is open at %s/api/v1/sales/%.*s\n\n", url, ID_CHARS, sale->id);
-    print_lines(url, data_dir, named_sale, out);
+    print_lines(url, data_dir, sale, named_sale, out);
     return fflush(out) == 0;
 }

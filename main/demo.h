@@ -1,5 +1,5 @@
 /*
- * demo.h: what `flashd demo` adds to a server: one sale that is open, and README's five lines to try it.
+ * demo.h: what `flashd demo` adds to a server: one sale that is open, and README's lines to try it.
  *
  * Thread: main, on an engine port of its own.
  */

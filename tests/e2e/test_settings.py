@@ -225,9 +225,9 @@ def test_the_demo_opens_a_sale_and_shows_how_to_buy(t):
             with open(log.name, encoding="utf-8") as seen:
                 text = seen.read()
             return text if "sqlite3" in text else None
-        text = eventually(told, within_s=10, what="five lines")
+        text = eventually(told, within_s=10, what="the last line")
         port = int(re.search(r"http://127\.0\.0\.1:(\d+)", text)[1])
-        assert len(re.findall(rf"^  curl -s http://127\.0\.0\.1:{port}/api/v1/(?:sales|buy|pay|transactions)\b", text, re.M)) == 4, text
+        assert len(re.findall(rf"^  curl -s http://127\.0\.0\.1:{port}/api/v1/(?:sales|buy|pay|transactions)\b", text, re.M)) == 5, text
         assert f"sqlite3 -readonly '{data}/flashd.db'" in text, text
         import harness
         sales = eventually(lambda: [sale for sale in expect(harness.Client(port).get("/sales"), 200)["sales"]
