@@ -28,10 +28,11 @@ def same(one, other):
     return one
 
 
-def asked_again(shop, path, key, body, status, code=None):
-    """Asks twice; the answers must be equal, and none may have had an effect but the first."""
+def asked_again(shop, path, key, body, status, code=None, settled=lambda: None):
+    """Asks twice; the answers must be equal, and none may have had an effect but the first, whose is settled()."""
     first = ask(shop, path, key, body)
     assert (first.status, first.code) == (status, code), first
+    settled()
     seq = last_seq(shop)
     same(first, ask(shop, path, key, body))
     assert last_seq(shop) == seq, "asking again had an effect"
@@ -50,8 +51,8 @@ def each_kind_of_answer(shop):
     upcoming = shop.new_sale(starts_in_ms=600000)["id"]
     told = []
 
-    def note(path, key, body, status, code=None):
-        told.append((path, key, body, asked_again(shop, path, key, body, status, code)))
+    def note(path, key, body, status, code=None, **options):
+        told.append((path, key, body, asked_again(shop, path, key, body, status, code, **options)))
         return told[-1][3].json
 
     shop.until(over, sold=1)
@@ -70,7 +71,8 @@ def each_kind_of_answer(shop):
     note("/paid", "held", {"transactionId": held["transactionId"]}, 200)
     note("/paid", "twice", {"transactionId": held["transactionId"]}, 400, "not-in-payment")
     note("/paid", "none", {"transactionId": UNKNOWN_ID}, 404, "not-found")
-    note("/cancel", "gone", {"transactionId": gone["transactionId"]}, 200)
+    note("/cancel", "gone", {"transactionId": gone["transactionId"]}, 200,
+         settled=lambda: shop.until_order(waits["transactionId"], "payment"))  # promoted
     note("/cancel", "late", {"transactionId": held["transactionId"]}, 400, "not-cancellable")
     return sale, told
 
