@@ -136,26 +136,7 @@ static void begin_closing(struct clock *c, struct sale *sale, enum sale_closing 
         (void)stock_set_state(&sale->stock, closing == CLOSING_END ? SALE_ENDED : SALE_PAUSED);
     }
     sale->closing = closing;
-    for (uint32_t i = 0; i < c->engine->options.workers; i++) {
-        struct worker *w = &c->engine->workers[i];
-        STEP("closing-mark");
-        sale->mark.takes[i] = atomic_load_explicit(&w->open_takes, memory_order_acquire);
-        sale->mark.joins[i] = atomic_load_explicit(&w->open_joins, memory_order_acquire);
-    }
-}
-
-static bool marks_passed(const struct clock *c, const struct sale *sale)
-{
-    for (uint32_t i = 0; i < c->engine->options.workers; i++) {
-        struct worker *w = &c->engine->workers[i];
-        STEP("closing-look");
-        uint32_t takes = atomic_load_explicit(&w->open_takes, memory_order_acquire);
-        uint32_t joins = atomic_load_explicit(&w->open_joins, memory_order_acquire);
-        if (!takes_moved_on(sale->mark.takes[i], takes) ||
-            !joins_moved_on(sale->mark.joins[i], joins))
-            return false;
-    }
-    return true;
+    sale->mark = workers_mark(c->engine);
 }
 
 static void finish_closing(struct clock *c, struct sale *sale, struct now now)
@@ -164,7 +145,7 @@ static void finish_closing(struct clock *c, struct sale *sale, struct now now)
                                             [CLOSING_STOP] = EVENT_SALE_STOPPED,
                                             [CLOSING_END] = EVENT_SALE_ENDED,
                                             [CLOSING_SOLD_OUT] = EVENT_SALE_SOLD_OUT};
-    if (!(marks_passed(c, sale) || FAULT(FAULT_CLOSE_AT_ONCE)) || !have_room(c))
+    if (!(workers_moved_on(c->engine, &sale->mark) || FAULT(FAULT_CLOSE_AT_ONCE)) || !have_room(c))
         return;
     uint64_t seq = emit(c, sale, kinds[sale->closing], now);
     /* Release: who sees it sees the claim. Pairs with worker.c's is_closing(). */

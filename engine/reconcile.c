@@ -72,23 +72,15 @@ struct in_flight {
 static struct in_flight mark(const struct engine *e)
 {
     struct in_flight m = {.clock = atomic_load_explicit(&e->clock.round, memory_order_acquire)};
-    for (uint32_t i = 0; i < e->options.workers; i++) {
-        m.workers.takes[i] = atomic_load_explicit(&e->workers[i].open_takes, memory_order_acquire);
-        m.workers.joins[i] = atomic_load_explicit(&e->workers[i].open_joins, memory_order_acquire);
-    }
+    m.workers = workers_mark(e);
     return m;
 }
 
 static bool moved_on(const struct engine *e, const struct in_flight *before)
 {
-    const struct in_flight now = mark(e);
-    if (!takes_moved_on(before->clock, now.clock))
-        return false;
-    for (uint32_t i = 0; i < e->options.workers; i++)
-        if (!takes_moved_on(before->workers.takes[i], now.workers.takes[i]) ||
-            !joins_moved_on(before->workers.joins[i], now.workers.joins[i]))
-            return false;
-    return true;
+    return takes_moved_on(before->clock,
+                          atomic_load_explicit(&e->clock.round, memory_order_acquire)) &&
+           workers_moved_on(e, &before->workers);
 }
 
 /* Until everything that is in flight now is committed. */

@@ -34,7 +34,7 @@ struct sale_terms {
  */
 enum sale_closing { CLOSING_NOT, CLOSING_PAUSE, CLOSING_STOP, CLOSING_END, CLOSING_SOLD_OUT };
 
-/* A worker's count of flushed batches, as the clock saw it: see worker.h, "Open batches". */
+/* The workers' counts of flushed batches, as somebody saw them: see worker.h, "Open batches". */
 struct worker_mark {
     uint32_t takes[WORKERS_MAX], joins[WORKERS_MAX];
 };

@@ -54,9 +54,32 @@ static void mark_flushed(_Atomic uint32_t *word, bool still_open)
 {
     uint32_t value = atomic_load_explicit(word, memory_order_relaxed);
     STEP("mark-flushed");
-    /* Release: who sees the flush sees the claim. Pairs with the acquires in marks_passed() and
-     * clock.c. */
+    /* Release: who sees the flush sees the claim. Pairs with the acquires in workers_moved_on() and
+     * others_moved_on(). */
     atomic_store_explicit(word, ((value >> 1) + 1) << 1 | still_open, memory_order_release);
+}
+
+struct worker_mark workers_mark(const struct engine *e)
+{
+    struct worker_mark mark = {{0}, {0}};
+    for (uint32_t i = 0; i < e->options.workers; i++) {
+        STEP("workers-mark");
+        mark.takes[i] = atomic_load_explicit(&e->workers[i].open_takes, memory_order_acquire);
+        mark.joins[i] = atomic_load_explicit(&e->workers[i].open_joins, memory_order_acquire);
+    }
+    return mark;
+}
+
+bool workers_moved_on(const struct engine *e, const struct worker_mark *mark)
+{
+    for (uint32_t i = 0; i < e->options.workers; i++) {
+        STEP("workers-look");
+        uint32_t takes = atomic_load_explicit(&e->workers[i].open_takes, memory_order_acquire);
+        uint32_t joins = atomic_load_explicit(&e->workers[i].open_joins, memory_order_acquire);
+        if (!takes_moved_on(mark->takes[i], takes) || !joins_moved_on(mark->joins[i], joins))
+            return false;
+    }
+    return true;
 }
 
 /* ---- results of a decision ---- */
@@ -608,43 +631,19 @@ static void send_refusals(struct worker *w, struct pending_list *list)
             port_notify(&w->engine->ports[i]);
 }
 
-static void take_doubt_marks(struct worker *w)
-{
-    for (uint32_t i = 0; i < w->engine->options.workers; i++) {
-        const struct worker *other = &w->engine->workers[i];
-        STEP("doubt-mark");
-        w->doubt_marks.takes[i] = atomic_load_explicit(&other->open_takes, memory_order_acquire);
-        w->doubt_marks.joins[i] = atomic_load_explicit(&other->open_joins, memory_order_acquire);
-    }
-}
-
-/* Its own joins count, too: they may wait aside. */
-static bool doubts_are_settled(const struct worker *w)
-{
-    for (uint32_t i = 0; i < w->engine->options.workers; i++) {
-        const struct worker *other = &w->engine->workers[i];
-        STEP("doubt-look");
-        if (!takes_moved_on(w->doubt_marks.takes[i],
-                            atomic_load_explicit(&other->open_takes, memory_order_acquire)) ||
-            !joins_moved_on(w->doubt_marks.joins[i],
-                            atomic_load_explicit(&other->open_joins, memory_order_acquire)))
-            return false;
-    }
-    return true;
-}
-
 /* As flush_joins(). */
 static void send_doubts(struct worker *w)
 {
     for (int lists = 0; lists < 2; lists++) {
-        if (w->doubts.count > 0 && !doubts_are_settled(w))
+        /* Its own joins count, too: they may wait aside. */
+        if (w->doubts.count > 0 && !workers_moved_on(w->engine, &w->doubt_mark))
             return;
         send_refusals(w, &w->doubts);
         if (w->fresh_doubts.count == 0)
             return;
         w->doubts = w->fresh_doubts;
         w->fresh_doubts.count = 0;
-        take_doubt_marks(w);
+        w->doubt_mark = workers_mark(w->engine);
     }
 }
 

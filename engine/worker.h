@@ -88,7 +88,7 @@ struct worker {
     uint32_t join_marks[WORKERS_MAX]; /* the others' open_takes, taken after the last of `joins` */
     struct pending_list refusals;     /* this round's */
     struct pending_list doubts, fresh_doubts; /* as joins, fresh */
-    struct worker_mark doubt_marks;           /* everybody's, taken after the last of `doubts` */
+    struct worker_mark doubt_mark;            /* everybody's, taken after the last of `doubts` */
     uint32_t deferred_count;
     struct asked deferred[WORKER_BATCH_MAX]; /* met a busy order, a closing sale: asked again */
     struct asked batch[WORKER_BATCH_MAX];    /* this round's commands */
@@ -102,6 +102,10 @@ struct worker {
     /* --- anyone wakes --- */
     _Alignas(CACHE_LINE_BYTES) struct wake wake;
 };
+
+/* Any thread: what every worker may have open by now, and whether all of it has its slots. */
+struct worker_mark workers_mark(const struct engine *engine);
+bool workers_moved_on(const struct engine *engine, const struct worker_mark *mark);
 
 bool worker_init(struct worker *worker, struct engine *engine, uint32_t index);
 void worker_free(struct worker *worker);
