@@ -12,6 +12,7 @@
 #include "engine/diag.h"
 #include "engine/event.h"
 #include "engine/step.h"
+#include "persist/row.h"
 
 struct archive {
     sqlite3 *db;
@@ -65,12 +66,12 @@ static int read_page(void *self, uint64_t after_seq, uint32_t limit, archive_tak
     (void)sqlite3_bind_int64(a->page, 1, (sqlite3_int64)after_seq);
     (void)sqlite3_bind_int64(a->page, 2, limit);
     while ((rc = sqlite3_step(a->page)) == SQLITE_ROW) {
-        uint64_t kind = (uint64_t)sqlite3_column_int64(a->page, 1);
+        uint64_t kind = number_at(a->page, 1);
         const struct archived_event event = {
-            .seq = (uint64_t)sqlite3_column_int64(a->page, 0),
+            .seq = number_at(a->page, 0),
             .kind = (uint8_t)(kind < EVENT_KIND_COUNT ? kind : EVENT_KIND_COUNT),
-            .sale_seq = (uint64_t)sqlite3_column_int64(a->page, 2),
-            .order_seq = (uint64_t)sqlite3_column_int64(a->page, 3),
+            .sale_seq = number_at(a->page, 2),
+            .order_seq = number_at(a->page, 3),
             .payload = (const char *)sqlite3_column_text(a->page, 4),
             .payload_bytes = (size_t)sqlite3_column_bytes(a->page, 4)};
         take(arg, &event);
@@ -85,7 +86,7 @@ static uint64_t oldest(void *self)
     struct archive *a = self;
     uint64_t seq = 1;
     if (sqlite3_step(a->oldest) == SQLITE_ROW)
-        seq = (uint64_t)sqlite3_column_int64(a->oldest, 0);
+        seq = number_at(a->oldest, 0);
     (void)sqlite3_reset(a->oldest);
     return seq;
 }

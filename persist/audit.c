@@ -15,6 +15,7 @@
 #include "engine/buyers.h"
 #include "persist/audit_pass.h"
 #include "persist/baseline.h"
+#include "persist/row.h"
 
 enum { PROGRESS_EVERY = 4096 };
 static const int64_t TIME_MAX_MS = 253402300799999; /* the end of the year 9999 */
@@ -75,11 +76,6 @@ void audit_out_of_memory(struct audit_pass *pass)
                "out of memory, or a seq beyond all bounds");
 }
 
-static uint64_t number_at(sqlite3_stmt *row, int column)
-{
-    return (uint64_t)sqlite3_column_int64(row, column);
-}
-
 static bool prepare(struct audit_pass *pass, const char *sql, sqlite3_stmt **statement)
 {
     if (sqlite3_prepare_v2(pass->db, sql, -1, statement, NULL) == SQLITE_OK)
@@ -94,13 +90,6 @@ bool audit_are_numbers(sqlite3_stmt *row, int from, int to)
         if (sqlite3_column_type(row, i) != SQLITE_INTEGER)
             return false;
     return true;
-}
-
-/* What does not fit stays one that nothing equals. */
-static uint32_t count_at(sqlite3_stmt *row, int column)
-{
-    uint64_t number = number_at(row, column);
-    return number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
 }
 
 typedef void take_row(struct audit_pass *pass, sqlite3_stmt *row);

@@ -11,6 +11,7 @@
 
 #include "engine/payload.h"
 #include "persist/audit_pass.h"
+#include "persist/row.h"
 
 const char audit_events_sql[] = "SELECT seq, kind, sale, ord, payload FROM event_rows ORDER BY seq";
 
@@ -26,11 +27,6 @@ struct met {
 };
 
 #define FIND(pass, met, check, ...) audit_find((pass)->report, check, (met)->seq, __VA_ARGS__)
-
-static uint64_t number_at(sqlite3_stmt *row, int column)
-{
-    return (uint64_t)sqlite3_column_int64(row, column);
-}
 
 static const char *wire_name(const struct met *m)
 {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/bounds.h"
+#include "persist/row.h"
 
 const char baseline_sales_sql[] =
     "SELECT b.seq, s.product_qty, b.state, b.sold_out, b.available, b.held, b.sold, b.waiting,"
@@ -20,24 +21,15 @@ bool baseline_seq(sqlite3 *db, uint64_t *seq)
     bool found = sqlite3_prepare_v2(db, "SELECT seq FROM baseline", -1, &find, NULL) == SQLITE_OK &&
                  sqlite3_step(find) == SQLITE_ROW;
     if (found) /* what is no number is beyond all events */
-        *seq = sqlite3_column_type(find, 0) == SQLITE_INTEGER
-                   ? (uint64_t)sqlite3_column_int64(find, 0)
-                   : INT64_MAX;
+        *seq = sqlite3_column_type(find, 0) == SQLITE_INTEGER ? number_at(find, 0) : INT64_MAX;
     sqlite3_finalize(find);
     return found;
 }
 
-/* What does not fit stays one that nothing equals. */
-static uint32_t count_at(sqlite3_stmt *row, int column)
-{
-    uint64_t number = (uint64_t)sqlite3_column_int64(row, column);
-    return number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
-}
-
 struct baseline_sale baseline_sale_of(sqlite3_stmt *row)
 {
-    return (struct baseline_sale){.seq = (uint64_t)sqlite3_column_int64(row, 0),
-                                  .books = {.seq = (uint64_t)sqlite3_column_int64(row, 8),
+    return (struct baseline_sale){.seq = number_at(row, 0),
+                                  .books = {.seq = number_at(row, 8),
                                             .product_qty = count_at(row, 1),
                                             .available = count_at(row, 4),
                                             .held = count_at(row, 5),
@@ -45,7 +37,7 @@ struct baseline_sale baseline_sale_of(sqlite3_stmt *row)
                                             .waiting = count_at(row, 7),
                                             .state = (uint8_t)count_at(row, 2),
                                             .sold_out = count_at(row, 3) != 0},
-                                  .digest = (uint64_t)sqlite3_column_int64(row, 9)};
+                                  .digest = number_at(row, 9)};
 }
 
 uint64_t baseline_digest(keyed_hash *hash, const struct baseline_order *order)

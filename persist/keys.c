@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "engine/engine.h"
+#include "persist/row.h"
 #include "persist/store.h"
 
 enum { REMOVE_EVERY = 64, REMOVE_COUNT = 2 * REMOVE_EVERY };
@@ -36,19 +37,12 @@ void key_rows_finalize(struct key_rows *rows)
     sqlite3_finalize(rows->remove_old);
 }
 
-static bool run(sqlite3_stmt *statement)
-{
-    int rc = sqlite3_step(statement);
-    (void)sqlite3_reset(statement);
-    return rc == SQLITE_DONE;
-}
-
 static bool remove_old(struct key_rows *rows, int64_t now_wall_ms)
 {
     (void)sqlite3_bind_int(rows->remove_old, 1, REMOVE_COUNT);
     (void)sqlite3_bind_int64(rows->remove_old, 2, now_wall_ms - KEY_KEEP_MS);
     (void)sqlite3_bind_int64(rows->remove_old, 3, now_wall_ms + KEY_KEEP_MS);
-    return run(rows->remove_old);
+    return statement_run(rows->remove_old);
 }
 
 bool key_rows_add(struct key_rows *rows, const struct kept *kept, struct now now)
@@ -62,19 +56,20 @@ bool key_rows_add(struct key_rows *rows, const struct kept *kept, struct now now
     (void)sqlite3_bind_int64(rows->add, 6, (sqlite3_int64)kept->seq);
     (void)sqlite3_bind_int64(rows->add, 7, kept->value);
     (void)sqlite3_bind_int64(rows->add, 8, asked_wall_ms);
-    return run(rows->add) && (++rows->added % REMOVE_EVERY != 0 || remove_old(rows, now.wall_ms));
+    return statement_run(rows->add) &&
+           (++rows->added % REMOVE_EVERY != 0 || remove_old(rows, now.wall_ms));
 }
 
 /* ---- recovery ---- */
 
 static struct kept kept_of(sqlite3_stmt *row)
 {
-    return (struct kept){.tag = (uint64_t)sqlite3_column_int64(row, 0),
-                         .body = (uint64_t)sqlite3_column_int64(row, 1),
+    return (struct kept){.tag = number_at(row, 0),
+                         .body = number_at(row, 1),
                          .kind = (uint8_t)sqlite3_column_int(row, 2),
                          .outcome = (uint8_t)sqlite3_column_int(row, 3),
                          .state = (uint8_t)sqlite3_column_int(row, 4),
-                         .seq = (uint64_t)sqlite3_column_int64(row, 5),
+                         .seq = number_at(row, 5),
                          .value = sqlite3_column_int64(row, 6)};
 }
 
@@ -158,7 +153,7 @@ static uint64_t first_seq(sqlite3 *db, const char *sql, const int *numbers, int 
         (void)sqlite3_bind_int(rows, i + 1, numbers[i]);
     int rc = sqlite3_step(rows);
     if (rc == SQLITE_ROW)
-        seq = (uint64_t)sqlite3_column_int64(rows, 0);
+        seq = number_at(rows, 0);
     else if (rc == SQLITE_DONE)
         seq = 0;
     sqlite3_finalize(rows);

@@ -390,10 +390,10 @@ static void compare_sale_row(struct replay *r, sqlite3_stmt *row)
     const struct books in_row = {.seq = number_at(row, 14),
                                  .state = (uint8_t)at_most(number_at(row, 8), UINT8_MAX),
                                  .sold_out = number_at(row, 9) != 0,
-                                 .available = (uint32_t)at_most(number_at(row, 10), UINT32_MAX),
-                                 .held = (uint32_t)at_most(number_at(row, 11), UINT32_MAX),
-                                 .sold = (uint32_t)at_most(number_at(row, 12), UINT32_MAX),
-                                 .waiting = (uint32_t)at_most(number_at(row, 13), UINT32_MAX)};
+                                 .available = count_at(row, 10),
+                                 .held = count_at(row, 11),
+                                 .sold = count_at(row, 12),
+                                 .waiting = count_at(row, 13)};
     told->row = true;
     if (told->broken)
         return;

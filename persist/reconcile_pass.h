@@ -14,6 +14,7 @@
 
 #include "engine/engine.h"
 #include "persist/reconcile.h"
+#include "persist/row.h"
 
 enum {
     PAGE_ROWS = 1024,
@@ -75,11 +76,6 @@ typedef void take_row(struct replay *r, sqlite3_stmt *row);
 
 /* ---- small things ---- */
 
-static inline uint64_t number_at(sqlite3_stmt *row, int column)
-{
-    return (uint64_t)sqlite3_column_int64(row, column);
-}
-
 static inline struct told *replay_told(struct replay *r, const struct sale *sale)
 {
     return &r->sales[sale->index];
@@ -99,12 +95,6 @@ static inline uint8_t flags_after(enum event_kind kind)
 static inline enum order_state state_in(uint64_t word)
 {
     return (enum order_state)(word & 0xf);
-}
-
-/* A number that does not fit stays one that nothing equals. */
-static inline uint64_t at_most(uint64_t number, uint64_t most)
-{
-    return number < most ? number : most;
 }
 
 /* ---- reconcile.c ---- */

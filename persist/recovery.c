@@ -16,6 +16,7 @@
 #include "engine/payload.h"
 #include "engine/restore.h"
 #include "persist/baseline.h"
+#include "persist/row.h"
 
 struct pass {
     struct restore restore;
@@ -30,11 +31,6 @@ struct pass {
 };
 
 typedef const char *take_row(struct pass *pass, sqlite3_stmt *row);
-
-static uint64_t number_at(sqlite3_stmt *row, int column)
-{
-    return (uint64_t)sqlite3_column_int64(row, column);
-}
 
 /* Runs a query and gives each row to take(). False: the pass or SQLite failed. */
 static bool each_row(sqlite3 *db, const char *sql, take_row *take, struct pass *pass)

@@ -12,6 +12,7 @@
 
 #include "engine/diag.h"
 #include "persist/baseline.h"
+#include "persist/row.h"
 
 enum { CLOCK_EVERY_EVENTS = 16, TELL_EVERY_MS = 10 * 60 * 1000 };
 
@@ -141,17 +142,10 @@ bool retention_is_behind(const struct retention *r)
 
 /* ---- folding one event ---- */
 
-static bool run(sqlite3_stmt *statement)
-{
-    int rc = sqlite3_step(statement);
-    (void)sqlite3_reset(statement);
-    return rc == SQLITE_DONE;
-}
-
 static bool run_for(sqlite3_stmt *statement, uint64_t seq)
 {
     (void)sqlite3_bind_int64(statement, 1, (sqlite3_int64)seq);
-    return run(statement);
+    return statement_run(statement);
 }
 
 static int by_seq(const void *key, const void *element)
@@ -221,13 +215,13 @@ static const char *fold(struct retention *r, const struct leaving *e, bool *ok)
 
 static bool read_row(sqlite3_stmt *row, struct leaving *e)
 {
-    uint64_t kind = (uint64_t)sqlite3_column_int64(row, 1);
+    uint64_t kind = number_at(row, 1);
     if (kind >= EVENT_KIND_COUNT)
         return false;
-    *e = (struct leaving){.seq = (uint64_t)sqlite3_column_int64(row, 0),
+    *e = (struct leaving){.seq = number_at(row, 0),
                           .kind = (enum event_kind)kind,
-                          .order = {.seq = (uint64_t)sqlite3_column_int64(row, 3),
-                                    .sale_seq = (uint64_t)sqlite3_column_int64(row, 2),
+                          .order = {.seq = number_at(row, 3),
+                                    .sale_seq = number_at(row, 2),
                                     .quantity = (uint32_t)sqlite3_column_int64(row, 6),
                                     .state = event_row((enum event_kind)kind)->state_after,
                                     .created_at_ms = sqlite3_column_int64(row, 7),
@@ -332,9 +326,9 @@ static int step(struct retention *r, uint64_t published, int64_t cutoff_ms)
     int count = fold_due(r, published, cutoff_ms);
     if (count == 0 || r->stopped) {
         r->baseline = r->step_from;
-        return run(r->statements[STMT_ROLLBACK]) ? 0 : -1;
+        return statement_run(r->statements[STMT_ROLLBACK]) ? 0 : -1;
     }
-    return count > 0 && write_baseline(r) && run(r->statements[STMT_COMMIT]) ? count : -1;
+    return count > 0 && write_baseline(r) && statement_run(r->statements[STMT_COMMIT]) ? count : -1;
 }
 
 /* As step(); nothing while somebody reads what it would remove. */

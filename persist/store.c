@@ -30,6 +30,7 @@
 #include "engine/step.h"
 #include "persist/keys.h"
 #include "persist/retention.h"
+#include "persist/row.h"
 #include "persist/schema.h"
 
 enum {
@@ -358,7 +359,7 @@ static uint64_t number_of(sqlite3 *db, const char *sql)
     uint64_t number = 0;
     if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) == SQLITE_OK &&
         sqlite3_step(statement) == SQLITE_ROW)
-        number = (uint64_t)sqlite3_column_int64(statement, 0);
+        number = number_at(statement, 0);
     sqlite3_finalize(statement);
     return number;
 }
@@ -449,13 +450,6 @@ void store_close_snapshot(sqlite3 *db)
 
 /* ---- writing ---- */
 
-static bool run(sqlite3_stmt *statement)
-{
-    int rc = sqlite3_step(statement);
-    (void)sqlite3_reset(statement);
-    return rc == SQLITE_DONE;
-}
-
 static void bind_number(sqlite3_stmt *statement, int index, uint64_t number)
 {
     (void)sqlite3_bind_int64(statement, index, (sqlite3_int64)number);
@@ -464,7 +458,7 @@ static void bind_number(sqlite3_stmt *statement, int index, uint64_t number)
 static bool begin(void *self)
 {
     struct store *s = self;
-    return run(s->statements[STMT_BEGIN]);
+    return statement_run(s->statements[STMT_BEGIN]);
 }
 
 static bool checkpoint(struct store *s)
@@ -480,7 +474,7 @@ static bool checkpoint(struct store *s)
 static bool commit(void *self)
 {
     struct store *s = self;
-    return (run(s->statements[STMT_COMMIT]) || FAULT(FAULT_IGNORE_SYNC_ERROR)) &&
+    return (statement_run(s->statements[STMT_COMMIT]) || FAULT(FAULT_IGNORE_SYNC_ERROR)) &&
            (s->wal_pages < CHECKPOINT_FULL_PAGES || checkpoint(s));
 }
 
@@ -523,7 +517,7 @@ static bool add_order(struct store *s, const struct event *event)
     bind_number(add, 6, event_row((enum event_kind)event->kind)->state_after);
     (void)sqlite3_bind_int64(add, 7, event->at_wall_ms);
     bind_expiry(add, 8, event);
-    return run(add);
+    return statement_run(add);
 }
 
 /* Somebody has removed the row. The order goes on, so it gets one again, which STMT_MOVE_ORDER completes: the
@@ -545,7 +539,7 @@ static bool restore_order(struct store *s, const struct event *event)
         (void)sqlite3_bind_int64(add, 7, expires);
     else
         (void)sqlite3_bind_null(add, 7);
-    return run(add);
+    return statement_run(add);
 }
 
 static bool move_order(struct store *s, const struct event *event)
@@ -557,7 +551,8 @@ static bool move_order(struct store *s, const struct event *event)
     (void)sqlite3_bind_int64(move, 4, event->at_wall_ms);
     bind_expiry(move, 5, event);
     bind_number(move, 6, event->seq);
-    return run(move) && (sqlite3_changes(s->db) == 1 || (restore_order(s, event) && run(move)));
+    return statement_run(move) &&
+           (sqlite3_changes(s->db) == 1 || (restore_order(s, event) && statement_run(move)));
 }
 
 static bool add_sale(struct store *s, const struct sale *sale)
@@ -573,7 +568,7 @@ static bool add_sale(struct store *s, const struct sale *sale)
     bind_number(add, 7, terms->hold_ms);
     (void)sqlite3_bind_int64(add, 8, terms->starts_at_ms);
     (void)sqlite3_bind_int64(add, 9, terms->ends_at_ms);
-    return run(add);
+    return statement_run(add);
 }
 
 static bool append(void *self, const struct event *event, enum order_state from,
@@ -590,7 +585,7 @@ static bool append(void *self, const struct event *event, enum order_state from,
         (void)sqlite3_bind_null(add, 4);
     (void)sqlite3_bind_int64(add, 5, event->at_wall_ms);
     (void)sqlite3_bind_text(add, 6, payload, (int)payload_bytes, SQLITE_STATIC);
-    if (!run(add))
+    if (!statement_run(add))
         return false;
     if (event->kind == EVENT_SALE_CREATED)
         return add_sale(s, event->sale);
@@ -612,13 +607,13 @@ static bool save_sale(void *self, const struct sale *sale)
     bind_number(move, 6, books->sold);
     bind_number(move, 7, books->waiting);
     bind_number(move, 8, books->seq);
-    if (!run(move))
+    if (!statement_run(move))
         return false;
     if (sqlite3_changes(s->db) == 1)
         return true;
     diag(DIAG_ERROR, "the row of sale %s is gone; it is written anew",
          sale->id); /* see restore_order() */
-    return add_sale(s, sale) && run(move);
+    return add_sale(s, sale) && statement_run(move);
 }
 
 static bool keep(void *self, const struct kept *kept)
@@ -633,7 +628,7 @@ static bool note_published(void *self, uint64_t seq, int64_t at_wall_ms)
     s->published = seq;
     bind_number(note, 1, seq);
     (void)sqlite3_bind_int64(note, 2, at_wall_ms);
-    return run(note);
+    return statement_run(note);
 }
 
 static bool storage_full(void *self)
