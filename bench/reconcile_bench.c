@@ -22,6 +22,7 @@
 #include "persist/reconcile.h"
 #include "persist/recovery.h"
 #include "persist/store.h"
+#include "tests/support/data_dir.h"
 
 enum { GROUP = 500, WORKERS = 2, SAMPLES_MAX = 4000000 };
 enum { PORT_MAIN, PORT_BUYER, PORT_ASKER, PORT_RECONCILER, PORTS };
@@ -194,18 +195,6 @@ static void measure(const char *what, uint32_t seconds, bool runs)
     (void)fflush(stdout);
 }
 
-static void remove_folder(void)
-{
-    static const char *const files[] = {"flashd.db", "flashd.db-wal", "flashd.db-shm",
-                                        "flashd.lock"};
-    char path[128];
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-        (void)unlink(path);
-    }
-    (void)rmdir(folder);
-}
-
 int main(int argc, char **argv)
 {
     uint32_t orders = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 1000000;
@@ -236,6 +225,6 @@ int main(int argc, char **argv)
     engine_free(&engine);
     ledger_close(ledger);
     store_close(store);
-    remove_folder();
+    data_dir_remove(folder);
     return EXIT_SUCCESS;
 }

@@ -17,6 +17,7 @@
 #include "engine/engine.h"
 #include "main/hash.h"
 #include "persist/store.h"
+#include "tests/support/data_dir.h"
 
 static struct engine engine;
 
@@ -55,9 +56,9 @@ static void open_sale(void)
 
 static void buy(uint32_t number)
 {
-    struct command command = {.sale = engine_sale_at(&engine, 0), .quantity = 1, .kind = COMMAND_BUY};
-    command.name_bytes =
-        (uint8_t)snprintf(command.name, sizeof command.name, "buyer-%08u", number);
+    struct command command = {
+        .sale = engine_sale_at(&engine, 0), .quantity = 1, .kind = COMMAND_BUY};
+    command.name_bytes = (uint8_t)snprintf(command.name, sizeof command.name, "buyer-%08u", number);
     command.name_hash = keyed_siphash(command.name, command.name_bytes);
     MUST(port_send(&engine.ports[0], 0, &command), "a full ring");
 }
@@ -78,22 +79,12 @@ static void measure(uint32_t group, uint32_t purchases, uint32_t *number)
     (void)clock_gettime(CLOCK_MONOTONIC, &ended);
     (void)getrusage(RUSAGE_SELF, &after);
     double each = 1e6 / purchases;
-    double wall = (double)(ended.tv_sec - began.tv_sec) + (double)(ended.tv_nsec - began.tv_nsec) / 1e9;
+    double wall =
+        (double)(ended.tv_sec - began.tv_sec) + (double)(ended.tv_nsec - began.tv_nsec) / 1e9;
     printf("group %4u: user %6.2f us, system %6.2f us, wall %7.2f us per purchase\n", group,
            (seconds(after.ru_utime) - seconds(before.ru_utime)) * each,
            (seconds(after.ru_stime) - seconds(before.ru_stime)) * each, wall * each);
     (void)fflush(stdout);
-}
-
-static void remove_folder(const char *folder)
-{
-    static const char *const files[] = {"flashd.db", "flashd.db-wal", "flashd.db-shm", "flashd.lock"};
-    char path[128];
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-        (void)unlink(path);
-    }
-    (void)rmdir(folder);
 }
 
 int main(int argc, char **argv)
@@ -113,6 +104,6 @@ int main(int argc, char **argv)
         measure(groups[i], groups[i] == 1 ? purchases / 10 : purchases, &number);
     engine_free(&engine);
     store_close(store);
-    remove_folder(folder);
+    data_dir_remove(folder);
     return EXIT_SUCCESS;
 }

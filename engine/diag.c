@@ -20,6 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/text.h"
+
 enum { LINE_BYTES_MAX = 2048, STAMP_BYTES = 32, PIECE_BYTES_MAX = 8 };
 
 static const char *const level_names[] = {
@@ -63,39 +65,6 @@ static void append_text(struct line *line, const char *text)
     append(line, text, strlen(text));
 }
 
-/* The length of the valid UTF-8 character at the front, or 0: overlong forms, surrogates and
- * values past U+10FFFF are refused by the range of the second byte (Unicode, table 3-7). */
-static size_t utf8_char_bytes(const unsigned char *at, size_t len)
-{
-    unsigned char low = 0x80, high = 0xbf;
-    size_t need;
-    if (at[0] < 0x80)
-        return 1;
-    if (at[0] >= 0xc2 && at[0] <= 0xdf)
-        need = 2;
-    else if ((at[0] & 0xf0) == 0xe0)
-        need = 3;
-    else if (at[0] >= 0xf0 && at[0] <= 0xf4)
-        need = 4;
-    else
-        return 0;
-    if (at[0] == 0xe0)
-        low = 0xa0;
-    else if (at[0] == 0xed)
-        high = 0x9f;
-    else if (at[0] == 0xf0)
-        low = 0x90;
-    else if (at[0] == 0xf4)
-        high = 0x8f;
-    if (len < need || at[1] < low || at[1] > high)
-        return 0;
-    for (size_t i = 2; i < need; i++) {
-        if ((at[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    return need;
-}
-
 /* Text mode escapes as C does, so that a line stays a line and a terminal is left alone. */
 static void escape(unsigned char byte, bool json, struct piece *piece)
 {
@@ -122,7 +91,7 @@ static struct piece next_piece(const char *message, size_t len)
 {
     static const char replacement[] = "\xef\xbf\xbd";
     unsigned char first = (unsigned char)message[0];
-    size_t bytes = utf8_char_bytes((const unsigned char *)message, len);
+    size_t bytes = text_utf8_bytes(message, len);
     struct piece piece = {.taken = bytes == 0 ? 1 : bytes};
     if (bytes == 0) {
         piece.len = sizeof replacement - 1;

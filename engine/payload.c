@@ -149,37 +149,8 @@ bool payload_read(struct payload *payload, const char *json, size_t len)
     return take(&s, '}') && s.at == s.end;
 }
 
-static bool digits_at(const char *text, int count, int64_t *number)
-{
-    *number = 0;
-    for (int i = 0; i < count; i++) {
-        if (text[i] < '0' || text[i] > '9')
-            return false;
-        *number = *number * 10 + (text[i] - '0');
-    }
-    return true;
-}
-
-/* H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil, for years from 1970. */
-static int64_t days_from_civil(int64_t year, int64_t month, int64_t day)
-{
-    int64_t y = year - (month <= 2), era = y / 400, yoe = y - era * 400;
-    int64_t doy = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
-    return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
-}
-
 /* The last member of every payload: "at":"2026-01-02T03:04:05.678Z"}. Its punctuation is compared later. */
 bool payload_time(const char *json, size_t len, int64_t *at_ms)
 {
-    int64_t year, month, day, hour, minute, second, ms;
-    if (len < TEXT_TIME_CHARS + 2)
-        return false;
-    const char *at = json + len - 2 - TEXT_TIME_CHARS;
-    if (!digits_at(at, 4, &year) || !digits_at(at + 5, 2, &month) || !digits_at(at + 8, 2, &day) ||
-        !digits_at(at + 11, 2, &hour) || !digits_at(at + 14, 2, &minute) ||
-        !digits_at(at + 17, 2, &second) || !digits_at(at + 20, 3, &ms) || year < 1970)
-        return false;
-    *at_ms =
-        (((days_from_civil(year, month, day) * 24 + hour) * 60 + minute) * 60 + second) * 1000 + ms;
-    return true;
+    return len >= TEXT_TIME_CHARS + 2 && text_read_time(json + len - 2 - TEXT_TIME_CHARS, at_ms);
 }

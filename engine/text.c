@@ -79,6 +79,37 @@ void text_time(struct text *text, int64_t wall_ms)
     text_bytes(text, out, sizeof out);
 }
 
+/* The way back: days_from_civil of the same text, for years from 1970. */
+static int64_t days_from_civil(int64_t year, int64_t month, int64_t day)
+{
+    int64_t y = year - (month <= 2), era = y / 400, yoe = y - era * 400;
+    int64_t doy = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
+    return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
+}
+
+static bool digits_at(const char *text, int count, int64_t *number)
+{
+    *number = 0;
+    for (int i = 0; i < count; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return false;
+        *number = *number * 10 + (text[i] - '0');
+    }
+    return true;
+}
+
+bool text_read_time(const char at[TEXT_TIME_CHARS], int64_t *wall_ms)
+{
+    int64_t year, month, day, hour, minute, second, ms;
+    if (!digits_at(at, 4, &year) || !digits_at(at + 5, 2, &month) || !digits_at(at + 8, 2, &day) ||
+        !digits_at(at + 11, 2, &hour) || !digits_at(at + 14, 2, &minute) ||
+        !digits_at(at + 17, 2, &second) || !digits_at(at + 20, 3, &ms) || year < 1970)
+        return false;
+    *wall_ms =
+        (((days_from_civil(year, month, day) * 24 + hour) * 60 + minute) * 60 + second) * 1000 + ms;
+    return true;
+}
+
 static bool is_plain(unsigned char c)
 {
     return c >= 0x20 && c != '"' && c != '\\' && c != '<' && c != 0xe2 && c != 0x7f;
@@ -126,4 +157,36 @@ void text_json_string(struct text *text, const char *bytes, size_t len)
             i += put_special(text, bytes + i, len - i);
     }
     text_bytes(text, "\"", 1);
+}
+
+size_t text_utf8_bytes(const char *text, size_t len)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    unsigned char low = 0x80, high = 0xbf;
+    size_t need;
+    if (at[0] < 0x80)
+        return 1;
+    if (at[0] >= 0xc2 && at[0] <= 0xdf)
+        need = 2;
+    else if ((at[0] & 0xf0) == 0xe0)
+        need = 3;
+    else if (at[0] >= 0xf0 && at[0] <= 0xf4)
+        need = 4;
+    else
+        return 0;
+    if (at[0] == 0xe0)
+        low = 0xa0;
+    else if (at[0] == 0xed)
+        high = 0x9f;
+    else if (at[0] == 0xf0)
+        low = 0x90;
+    else if (at[0] == 0xf4)
+        high = 0x8f;
+    if (len < need || at[1] < low || at[1] > high)
+        return 0;
+    for (size_t i = 2; i < need; i++) {
+        if ((at[i] & 0xc0) != 0x80)
+            return 0;
+    }
+    return need;
 }

@@ -48,6 +48,11 @@ static inline void text_str(struct text *text, const char *string)
 void text_number(struct text *text, uint64_t number);
 /* wall_ms as ISO 8601 UTC with milliseconds; years 1970 to 9999. */
 void text_time(struct text *text, int64_t wall_ms);
+/* Back, from the year 1970. The digits are read; what stands between them is not looked at. False: no digits. */
+bool text_read_time(const char at[TEXT_TIME_CHARS], int64_t *wall_ms);
+/* The length of the valid UTF-8 character at the front, len > 0; or 0: overlong forms, surrogates and
+ * values past U+10FFFF are refused by the range of the second byte (Unicode, table 3-7). */
+size_t text_utf8_bytes(const char *text, size_t len);
 /* Microseconds as seconds with a fraction: 0.001234 */
 void text_seconds(struct text *text, uint64_t us);
 /* bytes as a JSON string with its quotes; bytes are UTF-8 (checked at the door). U+2028, U+2029,

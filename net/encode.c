@@ -28,13 +28,20 @@ static uint64_t number_of(const struct archived_event *event, const char *patter
     return number;
 }
 
-/* A time of the payload, as it stands there. */
+/* The TEXT_TIME_CHARS of a time of the payload, or NULL. */
+static const char *time_at(const struct archived_event *event, const char *pattern)
+{
+    const char *at = value_at(event, pattern), *end = event->payload + event->payload_bytes;
+    bool whole = at != NULL && (size_t)(end - at) >= strlen(pattern) + TEXT_TIME_CHARS;
+    return whole ? at + strlen(pattern) : NULL;
+}
+
 static void pair_time_of(struct text *out, const char *key, const struct archived_event *event,
                          const char *pattern)
 {
-    const char *at = value_at(event, pattern), *end = event->payload + event->payload_bytes;
-    if (at != NULL && (size_t)(end - at) >= strlen(pattern) + TEXT_TIME_CHARS)
-        text_pair_plain(out, key, at + strlen(pattern), TEXT_TIME_CHARS);
+    const char *time = time_at(event, pattern);
+    if (time != NULL)
+        text_pair_plain(out, key, time, TEXT_TIME_CHARS);
 }
 
 /* ---- frames ---- */
@@ -125,16 +132,12 @@ static void encode_sale_event(struct text *out, const struct archived_event *eve
 /* The announced end, or the moment of an early one: ISO times compare as text. */
 static void pair_end(struct text *out, const struct archived_event *event, const struct sale *sale)
 {
-    static const char pattern[] = "\"at\":\"";
     char announced[TEXT_TIME_CHARS];
     struct text text = text_in(announced, sizeof announced);
     text_time(&text, sale->terms.ends_at_ms);
-    const char *at = value_at(event, pattern), *end = event->payload + event->payload_bytes;
-    bool whole = at != NULL && (size_t)(end - at) >= sizeof pattern - 1 + sizeof announced;
-    if (whole && memcmp(at + sizeof pattern - 1, announced, sizeof announced) < 0)
-        pair_time_of(out, "endsAt", event, pattern);
-    else
-        text_pair_plain(out, "endsAt", announced, sizeof announced);
+    const char *at = time_at(event, "\"at\":\"");
+    bool early = at != NULL && memcmp(at, announced, sizeof announced) < 0;
+    text_pair_plain(out, "endsAt", early ? at : announced, sizeof announced);
 }
 
 /* sale_started and sale_ended. */

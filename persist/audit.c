@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "engine/buyers.h"
+#include "engine/text.h"
 #include "persist/audit_pass.h"
 #include "persist/baseline.h"
 #include "persist/row.h"
@@ -20,27 +21,16 @@
 enum { PROGRESS_EVERY = 4096 };
 static const int64_t TIME_MAX_MS = 253402300799999; /* the end of the year 9999 */
 
-/* Bytes of the character that begins here; 0 when none does. UTF-8, without control characters. */
-static size_t character_bytes(const unsigned char *at)
-{
-    size_t bytes = at[0] < 0x80 ? 1 : at[0] < 0xc2 ? 0 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
-    if (at[0] < 0x20 || at[0] == 0x7f || at[0] > 0xf4)
-        return 0;
-    for (size_t i = 1; i < bytes; i++)
-        if ((at[i] & 0xc0) != 0x80)
-            return 0;
-    bool too_long = (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xf0 && at[1] < 0x90);
-    bool no_such = (at[0] == 0xed && at[1] >= 0xa0) || (at[0] == 0xf4 && at[1] >= 0x90);
-    return too_long || no_such ? 0 : bytes;
-}
-
 /* What the tables say may be anything, and is cut anywhere; a terminal or a JSON parser will read it. */
 static void make_printable(char *text)
 {
-    for (size_t bytes; *text != '\0'; text += bytes > 0 ? bytes : 1) {
-        bytes = character_bytes((const unsigned char *)text);
-        if (bytes == 0)
+    for (size_t left = strlen(text), bytes; left > 0; text += bytes, left -= bytes) {
+        bool control = (unsigned char)text[0] < 0x20 || text[0] == 0x7f;
+        bytes = control ? 0 : text_utf8_bytes(text, left);
+        if (bytes == 0) {
             *text = '?';
+            bytes = 1;
+        }
     }
 }
 

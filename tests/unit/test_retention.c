@@ -21,6 +21,7 @@
 #include "persist/recovery.h"
 #include "persist/retention.h"
 #include "tests/history/past.h"
+#include "tests/support/data_dir.h"
 
 enum { DAY_MS = 24 * 3600 * 1000, EVENTS = 6000 };
 
@@ -49,16 +50,9 @@ static void open_place(struct place *p, uint64_t made, double keep_days)
 
 static void close_place(struct place *p)
 {
-    static const char *const files[] = {"flashd.db", "flashd.db-wal", "flashd.db-shm",
-                                        "flashd.lock"};
-    char path[96];
     retention_free(p->retention);
     past_close(p->past);
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "%s/%s", p->dir, files[i]);
-        (void)unlink(path);
-    }
-    (void)rmdir(p->dir);
+    data_dir_remove(p->dir);
 }
 
 static int count_commit(void *commits)

@@ -123,11 +123,29 @@ static void what_does_not_fit_sets_overflow_and_touches_nothing_beyond(void **st
     }
 }
 
+static void times_are_read_back(void **state)
+{
+    (void)state;
+    static const int64_t times[] = {
+        0, 1, 951782399999, 951782400000, 1709164800000, 4107542400123, 253402300799999};
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+        char buffer[TEXT_TIME_CHARS];
+        struct text text = text_in(buffer, sizeof buffer);
+        int64_t read;
+        text_time(&text, times[i]);
+        assert_true(text_read_time(buffer, &read));
+        assert_int_equal(read, times[i]);
+        buffer[i * 3] = 'x'; /* a digit of each field */
+        assert_false(text_read_time(buffer, &read));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_are_written_in_decimal),
         cmocka_unit_test(times_are_iso_8601_utc_with_milliseconds),
+        cmocka_unit_test(times_are_read_back),
         cmocka_unit_test(json_strings_are_escaped),
         cmocka_unit_test(pairs_have_commas_between_them_only),
         cmocka_unit_test(what_does_not_fit_sets_overflow_and_touches_nothing_beyond),
