@@ -308,20 +308,25 @@ def test_keys_older_than_a_day_make_room_in_memory_and_on_disk(t):
     same(kept, ask(shop, "/buy", "old62", {"buyerName": "b62", "saleId": sale}))
 
 
-def test_old_rows_are_removed_as_new_ones_come(t):
+def rows_after(t, old, moved, new):
+    """How many keys' rows are left of so many old ones, whose times SQL has moved, after so many new ones."""
     shop = t.shop()
     sale = shop.open_sale(stock=1000)
-    for n in range(100):
+    for n in range(old):
         ask(shop, "/buy", f"old{n}", {"buyerName": f"b{n}", "saleId": sale})
     shop.stop()
-    moved = sqlite3.connect(shop.db_path)
-    moved.execute("UPDATE key_rows SET asked_at_ms = asked_at_ms - 86400000 - 1000")
-    moved.commit()
-    moved.close()
+    database = sqlite3.connect(shop.db_path)
+    database.execute(f"UPDATE key_rows SET asked_at_ms = asked_at_ms {moved}")
+    database.commit()
+    database.close()
     shop.start()
-    for n in range(70):
+    for n in range(new):
         ask(shop, "/buy", f"new{n}", {"buyerName": f"n{n}", "saleId": sale})
-    assert shop.rows("SELECT count(*) FROM key_rows") == [(70,)]
+    return shop.rows("SELECT count(*) FROM key_rows")
+
+
+def test_old_rows_are_removed_as_new_ones_come(t):
+    assert rows_after(t, 100, "- 86400000 - 1000", 70) == [(70,)]
 
 
 def test_fewer_keys_than_are_kept_is_refused_at_the_start(t):
@@ -403,19 +408,7 @@ def test_a_row_that_is_no_answer_is_refused_and_found(t):
 
 
 def test_keys_from_a_clock_that_was_far_ahead_do_not_keep_those_behind_them(t):
-    shop = t.shop()
-    sale = shop.open_sale(stock=1000)
-    for n in range(200):
-        ask(shop, "/buy", f"old{n}", {"buyerName": f"b{n}", "saleId": sale})
-    shop.stop()
-    moved = sqlite3.connect(shop.db_path)
-    moved.execute("UPDATE key_rows SET asked_at_ms = asked_at_ms + CASE WHEN id <= 128 THEN 1 ELSE -1 END * 400 * 86400000")
-    moved.commit()
-    moved.close()
-    shop.start()
-    for n in range(140):
-        ask(shop, "/buy", f"new{n}", {"buyerName": f"n{n}", "saleId": sale})
-    assert shop.rows("SELECT count(*) FROM key_rows") == [(140,)]
+    assert rows_after(t, 200, "+ CASE WHEN id <= 128 THEN 1 ELSE -1 END * 400 * 86400000", 140) == [(140,)]
 
 
 class KeyedClient:

@@ -103,15 +103,20 @@ def test_load_in_an_open_sale_without_a_token(t):
     assert "the books balance" in with_token.stdout, with_token.stdout
 
 
+def arriving(t, shop, *arguments):
+    """flashload with JSON at a rate, once its arrivals have begun; its process."""
+    argv, environment = command(t, ["--json", "--url", url(shop.port), "--seed", 1, *arguments])
+    environment["FLASHD_TOKEN"] = shop.admin
+    load = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    read_until("arrivals", load.stderr)
+    return load
+
+
 @patient
 def test_load_open_loop_counts_from_the_scheduled_time(t):
     """A server that stalls for a second shows it in every arrival of that second, not in one."""
     shop = t.shop()
-    argv, environment = command(t, ["--json", "--url", url(shop.port), "--rate", 300, "--duration", 3, "--seed", 1,
-                                    "--connections", 4, "--watchers", 0, "--spectators", 1])
-    environment["FLASHD_TOKEN"] = shop.admin
-    load = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    read_until("arrivals", load.stderr)
+    load = arriving(t, shop, "--rate", 300, "--duration", 3, "--connections", 4, "--watchers", 0, "--spectators", 1)
     time.sleep(1)
     shop.process.send_signal(signal.SIGSTOP)
     time.sleep(1)
@@ -127,11 +132,8 @@ def test_load_open_loop_counts_from_the_scheduled_time(t):
 def test_load_counts_those_whom_a_stalled_server_never_answers(t):
     """A purchase that got no answer in time waited at least so long."""
     shop = t.shop()
-    argv, environment = command(t, ["--json", "--url", url(shop.port), "--rate", 40, "--duration", 2, "--seed", 1,
-                                    "--answer-timeout-ms", 400, "--watchers", 0, "--spectators", 0])
-    environment["FLASHD_TOKEN"] = shop.admin
-    load = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    read_until("arrivals", load.stderr)
+    load = arriving(t, shop, "--rate", 40, "--duration", 2, "--answer-timeout-ms", 400, "--watchers", 0,
+                    "--spectators", 0)
     shop.process.send_signal(signal.SIGSTOP)
     time.sleep(1.5)
     shop.process.send_signal(signal.SIGCONT)
