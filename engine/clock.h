@@ -29,7 +29,7 @@ struct clock {
     struct command held[PORTS_MAX]; /* an admin's command whose sale is just closing */
     bool holds_command[PORTS_MAX];
     bool begun[PORTS_MAX]; /* … by that very command, which is not to be begun twice */
-    bool emitted; /* this round: wake the journal */
+    bool emitted;          /* this round: wake the journal */
     /* --- clock writes, reconciler reads --- */
     _Atomic uint32_t round; /* odd during a round: something may be between its slot and its swap */
     /* --- anyone wakes --- */

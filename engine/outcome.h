@@ -33,7 +33,7 @@
     X(TOO_MANY_SALES, 400, "too-many-sales", "no more sales fit into this server")                 \
     X(STORAGE_FULL, 503, "storage-full",                                                           \
       "free disk space is below the threshold; no new orders are taken")                           \
-    X(OVERLOAD, 503, "overload", "the server is busy; ask again")                                   \
+    X(OVERLOAD, 503, "overload", "the server is busy; ask again")                                  \
     X(SALE_STOPPED, 400, "sale-not-active", "the sale is paused: reconcile-failed")
 
 enum outcome {

@@ -27,17 +27,17 @@
 #include "engine/sale.h"
 
 enum command_kind {
-    COMMAND_BUY,      /* sale, name, quantity */
-    COMMAND_ELIGIBLE, /* sale, name */
-    COMMAND_PAY,      /* order */
-    COMMAND_CANCEL,   /* order */
-    COMMAND_REFUSE,   /* outcome: decided by the sender; with a key, which keeps it */
-    COMMAND_CREATE,   /* terms: the clock frees them with free() */
-    COMMAND_PAUSE,    /* sale */
-    COMMAND_RESUME,   /* sale */
-    COMMAND_END,      /* sale */
-    COMMAND_STOP,     /* sale: pause it for a divergence */
-    COMMAND_LOOK,     /* sale: its words at one instant, into sale->look */
+    COMMAND_BUY,       /* sale, name, quantity */
+    COMMAND_ELIGIBLE,  /* sale, name */
+    COMMAND_PAY,       /* order */
+    COMMAND_CANCEL,    /* order */
+    COMMAND_REFUSE,    /* outcome: decided by the sender; with a key, which keeps it */
+    COMMAND_CREATE,    /* terms: the clock frees them with free() */
+    COMMAND_PAUSE,     /* sale */
+    COMMAND_RESUME,    /* sale */
+    COMMAND_END,       /* sale */
+    COMMAND_STOP,      /* sale: pause it for a divergence */
+    COMMAND_LOOK,      /* sale: its words at one instant, into sale->look */
     COMMAND_RECONCILE, /* to the reconciler: a run that begins after this */
 };
 

@@ -83,7 +83,8 @@ static bool open_engine(struct process *p, bool demo, char *error)
     p->store = store_open(p->settings.data_dir, p->settings.min_free_bytes, error, LINE_BYTES_MAX);
     if (p->store == NULL)
         return false;
-    p->ledger = ledger_open(p->settings.data_dir, store_retention_gate(p->store), error, LINE_BYTES_MAX);
+    p->ledger =
+        ledger_open(p->settings.data_dir, store_retention_gate(p->store), error, LINE_BYTES_MAX);
     if (p->ledger == NULL)
         return false;
     hash_set_key(store_key(p->store));
@@ -156,7 +157,8 @@ static bool open_server(struct process *p, char *error)
     if (p->server == NULL)
         return false;
     diag(DIAG_INFO,
-         "room for %" PRIu32 " connections and %" PRIu32 " streams, %" PRIu32 " net threads, %" PRIu32 " workers",
+         "room for %" PRIu32 " connections and %" PRIu32 " streams, %" PRIu32
+         " net threads, %" PRIu32 " workers",
          server_connections_max(p->server), server_streams_max(p->server), p->settings.net_threads,
          p->settings.workers);
     return true;
@@ -293,8 +295,8 @@ static int print_token(struct process *p, const struct token_request *request)
     if (p->settings.jwt_secret.len == 0)
         return complain("no secret to sign with: set --jwt-secret-file or FLASHD_JWT_SECRET");
     char token[2048];
-    if (!token_mint(&p->settings.jwt_secret, role, request->subject, now_read().wall_ms, ttl_s, token,
-                    sizeof token))
+    if (!token_mint(&p->settings.jwt_secret, role, request->subject, now_read().wall_ms, ttl_s,
+                    token, sizeof token))
         return complain("--sub must be 1 to 64 bytes of UTF-8 without control characters");
     return puts(token) >= 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

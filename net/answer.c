@@ -164,7 +164,8 @@ void answer_wrong_method(struct net *net, struct conn *conn, const char *allow)
 }
 
 /* The refusal as every connection that stays open gets it within this second. */
-static const struct refusal *refusal_now(struct net *net, const struct conn *conn, enum outcome outcome)
+static const struct refusal *refusal_now(struct net *net, const struct conn *conn,
+                                         enum outcome outcome)
 {
     struct refusal *refusal = &net->refusals[outcome];
     const struct outcome_row *row = outcome_row(outcome);

@@ -257,7 +257,8 @@ static void read_new_events(struct broadcaster *b)
     if (b->open_count == 0)
         b->head = committed; /* nobody to hand it to */
     for (int page = 0; page < PAGES_A_ROUND && b->head < committed && !broadcast_rests(b); page++) {
-        uint64_t left = committed - b->head; /* beyond, the file may have what nobody can ask for yet */
+        /* Beyond, the file may have what nobody can ask for yet. */
+        uint64_t left = committed - b->head;
         uint32_t limit = left < ARCHIVE_PAGE_EVENTS ? (uint32_t)left : ARCHIVE_PAGE_EVENTS;
         if (b->options.archive.read(b->options.archive.self, b->head, limit, publish, b) <= 0)
             b->archive_due_mono_ms = b->now.mono_ms + ARCHIVE_RETRY_MS;

@@ -416,7 +416,8 @@ void conn_stop(struct net *net, struct conn *conn)
 {
     if (conn->fd < 0 || conn->closing)
         return;
-    bool begun = http_parser_phase(conn->parser) != HTTP_PHASE_IDLE; /* the rest may be on its way */
+    /* The rest may be on its way. */
+    bool begun = http_parser_phase(conn->parser) != HTTP_PHASE_IDLE;
     if (conn->in_work || conn->sending)
         conn->close_after = conn->close_after || conn->pending_bytes == 0;
     else if (conn->lingering || !begun)

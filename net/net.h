@@ -40,7 +40,8 @@ enum {
     LINGER_TIMEOUT_MS = 1000, /* after an error: so that the answer is not lost to a reset */
     ACCEPT_RETRY_MS = 100,
     STOP_HEAR_MS = 100, /* for what had been sent before the stop */
-    STOP_MS = 2500,     /* for answers on their way; the streams have 2 s after it, and 5 s are promised */
+    /* For answers on their way; the streams have 2 s after it, and 5 s are promised. */
+    STOP_MS = 2500,
 
     REFUSAL_BYTES_MAX = 768,
 };
@@ -131,7 +132,7 @@ struct net {
     struct conn **conns;
     uint32_t conns_room, conns_made, open_count, open_max;
     uint32_t *free_slots, free_count;
-    struct conn *closing; /* linked by `newer`: waiting for their last completions */
+    struct conn *closing;  /* linked by `newer`: waiting for their last completions */
     uint32_t handing_over; /* of these: to the broadcaster */
     struct deadline_list deadlines[DEADLINE_COUNT];
     struct net_counters counters;

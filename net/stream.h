@@ -27,8 +27,8 @@ enum {
     STREAM_HEARD_BYTES_MAX = 1024, /* that a client may send into its stream */
     SWEEP_MS = 200,
     ARCHIVE_RETRY_MS = 1000, /* after it could not be read */
-    POSITIONS_MS = 1000, /* a buyer's place in a queue is told at most this often */
-    POSITIONS_KEPT = 4,  /* orders beyond share an entry, and may be told again */
+    POSITIONS_MS = 1000,     /* a buyer's place in a queue is told at most this often */
+    POSITIONS_KEPT = 4,      /* orders beyond share an entry, and may be told again */
     INBOX_SLOTS = 1024,
     BROADCAST_STOP_MS = 1000,
 };
@@ -90,7 +90,7 @@ struct broadcaster {
     char *scratch;             /* SCRATCH_BYTES: frames on their way into one stream's output */
     int64_t tick_due_mono_ms, sweep_due_mono_ms;
     int64_t archive_due_mono_ms; /* not before: it could not be read */
-    bool more; /* something was left for the next round: do not sleep */
+    bool more;                   /* something was left for the next round: do not sleep */
     struct broadcast_stats stats;
 };
 
