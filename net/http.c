@@ -1,7 +1,8 @@
 /*
  * http.c: one request at a time, from a connection's first byte to a complete request.
  *
- *   IDLE   empty lines are skipped; the first other byte gets the request its block
+ *   IDLE   empty lines are skipped; the first other byte gets the request its block, unless the last head comes
+ *          once more: the same bytes mean the same, so the block that still has them goes on to BODY
  *   HEAD   bytes are vetted and kept (http_scan.c), whole lines are read (http_head.c)
  *   BODY   Content-Length is counted down here, chunks are undone (http_chunked.c)
  *   COMPLETE  nothing more is taken until http_parser_reset()
@@ -11,8 +12,8 @@
  * Out:    struct http_request, whose slices lie in the block.
  * Fails:  with a row of the table of refusals, which then stays until the parser is reset or freed.
  *
- * The usual request costs one malloc and one free: the block's first size fits glibc's per-thread
- * cache, and a head that has come whole is vetted, copied and parsed in one go.
+ * The usual request costs no malloc: the block of the one before it is used again, and a head that has come
+ * whole is vetted, copied and parsed in one go. Its first size fits glibc's per-thread cache.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -36,11 +37,12 @@ static_assert(HTTP_CHUNK_OVERHEAD_BYTES_MAX == 16384, "said in the table");
 static_assert(HTTP_BLANK_LINES_MAX == 16, "said in the table");
 
 struct http_parser {
-    struct http_block *block; /* owned; NULL while idle */
+    struct http_block *block; /* owned; while idle NULL, or the last request's */
     const struct http_error *error;
     enum http_phase phase;
     uint16_t blank_lines;
     bool blank_after_cr;
+    bool continued; /* this request was told to go on */
 };
 
 /* The bytes of one call that were not taken yet. */
@@ -97,14 +99,17 @@ static const struct http_error refusals[REFUSAL_COUNT] = {
 
 /* ---- the block ---- */
 
-static struct http_block *block_new(void)
+enum { BLOCK_ROOM_FIRST = BLOCK_BYTES_FIRST - sizeof(struct http_block) };
+
+/* last: of its first size, to be used again; or NULL. */
+static struct http_block *block_begin(struct http_block *last)
 {
-    struct http_block *block = malloc(BLOCK_BYTES_FIRST);
+    struct http_block *block = last != NULL ? last : malloc(BLOCK_BYTES_FIRST);
     if (block == NULL) {
         return NULL;
     }
     memset(block, 0, sizeof *block);
-    block->room = BLOCK_BYTES_FIRST - sizeof *block;
+    block->room = BLOCK_ROOM_FIRST;
     http_head_begin(block);
     return block;
 }
@@ -140,6 +145,28 @@ enum refusal http_block_append(struct http_block **block, const char *data, size
 
 /* ---- the phases ---- */
 
+/* Whether the last request's head comes once more, in one piece. */
+static bool is_last_head(const struct http_block *last, const struct input *in)
+{
+    return last != NULL && in->left >= last->body_at &&
+           memcmp(in->at, last->bytes, last->body_at) == 0;
+}
+
+static enum refusal begin_request(struct http_parser *parser, struct input *in)
+{
+    if (is_last_head(parser->block, in)) {
+        parser->block->len = parser->block->body_at;
+        parser->block->chunked = (struct chunked){.state = CHUNK_SIZE_START};
+        parser->phase = HTTP_PHASE_BODY;
+        in->at += parser->block->body_at;
+        in->left -= parser->block->body_at;
+        return REFUSE_NOTHING;
+    }
+    parser->block = block_begin(parser->block);
+    parser->phase = HTTP_PHASE_HEAD;
+    return parser->block == NULL ? REFUSE_NO_MEMORY : REFUSE_NOTHING;
+}
+
 /* Skips CRLFs; the first byte of anything else starts a request. */
 static enum refusal take_blank_lines(struct http_parser *parser, struct input *in)
 {
@@ -152,9 +179,7 @@ static enum refusal take_blank_lines(struct http_parser *parser, struct input *i
             return REFUSE_BARE_LF;
         }
         if (c != '\r' && c != '\n') {
-            parser->block = block_new();
-            parser->phase = HTTP_PHASE_HEAD;
-            return parser->block == NULL ? REFUSE_NO_MEMORY : REFUSE_NOTHING;
+            return begin_request(parser, in);
         }
         parser->blank_after_cr = c == '\r';
         if (c == '\r' && ++parser->blank_lines > HTTP_BLANK_LINES_MAX) {
@@ -187,13 +212,18 @@ static enum refusal take_head(struct http_parser *parser, struct input *in)
     return refusal;
 }
 
+/* FRAMING_LENGTH: body bytes missing. */
+static size_t length_left(const struct http_block *block)
+{
+    return block->body_at + block->body_length - block->len;
+}
+
 static enum refusal take_counted(struct http_parser *parser, struct input *in)
 {
-    size_t left = parser->block->length_left;
+    size_t left = length_left(parser->block);
     size_t run = in->left < left ? in->left : left;
     enum refusal refusal = http_block_append(&parser->block, in->at, run);
     if (refusal == REFUSE_NOTHING) {
-        parser->block->length_left -= (uint32_t)run;
         in->at += run;
         in->left -= run;
     }
@@ -204,7 +234,7 @@ static bool body_is_whole(const struct http_block *block)
 {
     switch (block->framing) {
     case FRAMING_LENGTH:
-        return block->length_left == 0;
+        return length_left(block) == 0;
     case FRAMING_CHUNKED:
         return block->chunked.state == CHUNK_DONE;
     default:
@@ -285,8 +315,12 @@ void http_parser_free(struct http_parser *parser)
 
 void http_parser_reset(struct http_parser *parser)
 {
-    free(parser->block);
-    *parser = (struct http_parser){.phase = HTTP_PHASE_IDLE};
+    struct http_block *last = parser->block;
+    bool kept = parser->phase == HTTP_PHASE_COMPLETE && last->room == BLOCK_ROOM_FIRST;
+    if (!kept) {
+        free(last);
+    }
+    *parser = (struct http_parser){.phase = HTTP_PHASE_IDLE, .block = kept ? last : NULL};
 }
 
 enum http_fed http_parser_feed(struct http_parser *parser, const char *data, size_t len,
@@ -312,8 +346,8 @@ enum http_fed http_parser_feed(struct http_parser *parser, const char *data, siz
     if (parser->phase == HTTP_PHASE_COMPLETE) {
         return HTTP_FED_REQUEST;
     }
-    if (parser->phase == HTTP_PHASE_BODY && parser->block->expects_continue) {
-        parser->block->expects_continue = false;
+    if (parser->phase == HTTP_PHASE_BODY && parser->block->expects_continue && !parser->continued) {
+        parser->continued = true;
         return HTTP_FED_CONTINUE;
     }
     return HTTP_FED_MORE;

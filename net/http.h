@@ -17,8 +17,9 @@
  *
  * A message is answered the same, and refused for the same reason, however its bytes were cut.
  *
- * An idle connection holds no buffer: it is allocated with a request's first byte and given back
- * by http_parser_reset().
+ * A connection that has asked nothing holds no buffer. One that has keeps up to 1 KiB with its last request, for
+ * who asks again mostly sends the same head: that is compared instead of parsed, and the outcome is the same. A
+ * larger buffer is given back by http_parser_reset().
  */
 #ifndef FLASHD_NET_HTTP_H
 #define FLASHD_NET_HTTP_H
@@ -101,9 +102,9 @@ const struct http_request *http_parser_request(const struct http_parser *parser)
 /* After HTTP_FED_ERROR, else NULL. Static: it outlives the parser. */
 const struct http_error *http_parser_error(const struct http_parser *parser);
 enum http_phase http_parser_phase(const struct http_parser *parser);
-/* Heap bytes that the request under way holds; 0 while idle. */
+/* Heap bytes of the request under way or the last one; 0 where there is none. */
 size_t http_parser_buffer_bytes(const struct http_parser *parser);
-/* Forgets the request and gives its buffer back; the next byte starts a new one. */
+/* The request is done with, its slices are not valid any more; the next byte starts a new one. */
 void http_parser_reset(struct http_parser *parser);
 
 #endif

@@ -333,7 +333,7 @@ static enum refusal take_content_length(struct http_block *block)
         }
     }
     block->framing = length > 0 ? FRAMING_LENGTH : FRAMING_NONE;
-    block->length_left = length;
+    block->body_length = length;
     return REFUSE_NOTHING;
 }
 

@@ -11,7 +11,7 @@
  * Refusals: every function says with an enum refusal why a message is refused. A refusal belongs to
  * a byte, never to a read: however the bytes were cut on their way, the same one is found. That is
  * why only whole lines go to llhttp, and before the refusal of a later line is heard.
- * Memory: one block a request, allocated at its first byte. It may move when it grows, so text in
+ * Memory: one block a request, there from its first byte on. It may move when it grows, so text in
  * it is named by offset until the request is complete.
  */
 #ifndef FLASHD_NET_HTTP_INTERNAL_H
@@ -119,7 +119,7 @@ struct chunked {
     uint32_t overhead_bytes; /* all that is not data */
 };
 
-/* One request under way. */
+/* One request. Once its head is accepted, only `chunked`, `len` and what follows the head change. */
 struct http_block {
     llhttp_t grammar;
     struct head_scan scan;
@@ -132,7 +132,7 @@ struct http_block {
     bool expects_continue;
     enum framing framing;
     uint32_t body_at;
-    uint32_t length_left; /* FRAMING_LENGTH: body bytes missing */
+    uint32_t body_length; /* FRAMING_LENGTH */
     struct chunked chunked;
     struct http_request request;
     uint32_t len, room; /* used and allocated bytes of text */
