@@ -27,35 +27,37 @@ void id_write(char *out, uint64_t seq, uint64_t tag)
     hex_write(out + HALF_CHARS, tag);
 }
 
-static int hex_digit(char c)
+/* A digit's value and 1; 0 for any other character. */
+static const uint8_t hex_digits[256] = {
+    ['0'] = 1, ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9, ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+};
+
+static bool hex_read(const char *text, uint64_t *value)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    bool digits_only = true;
+    *value = 0;
+    for (int i = 0; i < HALF_CHARS; i++) {
+        unsigned digit = hex_digits[(unsigned char)text[i]];
+        digits_only = digits_only && digit != 0;
+        *value = *value << 4 | (digit - 1);
+    }
+    return digits_only;
+}
+
+static bool id_read(const char *text, size_t len, uint64_t *seq, uint64_t *tag)
+{
+    return len == ID_CHARS && hex_read(text, seq) && hex_read(text + HALF_CHARS, tag);
 }
 
 bool id_well_formed(const char *text, size_t len)
 {
-    if (len != ID_CHARS)
-        return false;
-    for (size_t i = 0; i < len; i++)
-        if (hex_digit(text[i]) < 0)
-            return false;
-    return true;
-}
-
-static uint64_t hex_read(const char *text)
-{
-    uint64_t value = 0;
-    for (int i = 0; i < HALF_CHARS; i++)
-        value = value << 4 | (uint64_t)hex_digit(text[i]);
-    return value;
+    uint64_t seq, tag;
+    return id_read(text, len, &seq, &tag);
 }
 
 uint64_t id_parse(keyed_hash *hash, const char *text, size_t len)
 {
-    if (!id_well_formed(text, len))
-        return 0;
-    uint64_t seq = hex_read(text);
-    return id_tag(hash, seq) == hex_read(text + HALF_CHARS) ? seq : 0;
+    uint64_t seq, tag;
+    return id_read(text, len, &seq, &tag) && id_tag(hash, seq) == tag ? seq : 0;
 }

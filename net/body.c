@@ -76,7 +76,19 @@ void body_wrong(struct body *body, const char *field, const char *must)
         snprintf(body->wrong, sizeof body->wrong, "%s %s", field, must);
 }
 
-/* A member's value, whichever parser found it. */
+/* C0, DEL, and C1 (U+0080 to U+009F, in UTF-8 c2 80 to c2 9f). */
+static bool has_control_characters(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.data[i];
+        unsigned char next = i + 1 < text.len ? (unsigned char)text.data[i + 1] : 0;
+        if (c < 0x20 || c == 0x7f || (c == 0xc2 && next < 0xa0))
+            return true;
+    }
+    return false;
+}
+
+/* A member's value, whichever parser found it. Strings have no control characters: such a one is VALUE_OTHER. */
 struct value {
     enum { VALUE_ABSENT, VALUE_STRING, VALUE_INTEGER, VALUE_OTHER } type;
     struct slice string;
@@ -103,9 +115,11 @@ static struct value tree_value(const json_t *member)
 {
     if (member == NULL || json_is_null(member))
         return (struct value){.type = VALUE_ABSENT};
-    if (json_is_string(member))
-        return (struct value){.type = VALUE_STRING,
-                              .string = {json_string_value(member), json_string_length(member)}};
+    if (json_is_string(member)) {
+        struct slice string = {json_string_value(member), json_string_length(member)};
+        return (struct value){.type = has_control_characters(string) ? VALUE_OTHER : VALUE_STRING,
+                              .string = string};
+    }
     if (json_is_real(member) && is_whole(json_real_value(member)))
         return (struct value){.type = VALUE_INTEGER, .integer = (int64_t)json_real_value(member)};
     return (struct value){.type = VALUE_OTHER};
@@ -121,26 +135,13 @@ static struct value value_of(struct body *body, const char *field, enum presence
     return value;
 }
 
-/* C0, DEL, and C1 (U+0080 to U+009F, in UTF-8 c2 80 to c2 9f). */
-static bool has_control_characters(struct slice text)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        unsigned char c = (unsigned char)text.data[i];
-        unsigned char next = i + 1 < text.len ? (unsigned char)text.data[i + 1] : 0;
-        if (c < 0x20 || c == 0x7f || (c == 0xc2 && next < 0xa0))
-            return true;
-    }
-    return false;
-}
-
 struct slice body_string(struct body *body, const char *field, size_t min, size_t max,
                          enum presence presence)
 {
     struct value value = value_of(body, field, presence);
     if (value.type == VALUE_ABSENT)
         return (struct slice){NULL, 0};
-    if (value.type == VALUE_STRING && value.string.len >= min && value.string.len <= max &&
-        !has_control_characters(value.string))
+    if (value.type == VALUE_STRING && value.string.len >= min && value.string.len <= max)
         return value.string;
     char must[96];
     snprintf(must, sizeof must, "must be a string of %zu to %zu bytes without control characters",
