@@ -3,9 +3,10 @@
 run.py: finds every test_*(t) in tests/e2e/test_*.py and runs them, several at a time, each in a process
 of its own with servers of its own. Failing tests show what they expected and what the server said.
 
-    run.py [--binary build/flashd] [--jobs 6] [--short] [--slack 3] [--list] [--tally FILE] [WORD...]
+    run.py [--binary build/flashd] [--jobs 6] [--short] [--threaded] [--slack 3] [--list] [--tally FILE] [WORD...]
 
-WORD: only tests whose file or name holds one of the words. --short leaves out @patient and @alone.
+WORD: only tests whose file or name holds one of the words. --short leaves out @patient and @alone. --threaded leaves
+out the files that say ONE_THREAD: what they test has one, so ThreadSanitizer would see nothing there.
 --tally appends "passed failed" to a file, for ./run test.
 """
 import argparse
@@ -65,6 +66,7 @@ def main():
     parser.add_argument("--binary")
     parser.add_argument("--jobs", type=int, default=6)
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--threaded", action="store_true")
     parser.add_argument("--slack")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--tally")
@@ -78,6 +80,8 @@ def main():
     if args.short:
         tests = [test for test in tests
                  if not getattr(test[3], "patient", False) and not getattr(test[3], "alone", False)]
+    if args.threaded:
+        tests = [test for test in tests if not getattr(importlib.import_module(test[0]), "ONE_THREAD", False)]
     if args.list:
         print("\n".join(title for _, _, title, _ in tests))
         return 0

@@ -14,6 +14,8 @@ import subprocess
 from harness import binary, clean_environment, command_prefix, eventually, patient, raises, run_flashd
 from history import audit, make_past, must_balance
 
+ONE_THREAD = True
+
 
 def sold(t):
     """A server's data with 200 buyers, some of whom paid, some of whom wait."""
