@@ -14,7 +14,7 @@
  * nineteen bits of the hash beside the pointer: a new buyer costs one miss, which buyers_prefetch()
  * hides.
  *
- * Thread: the worker that owns these buyers. Fails: when out of memory, as said below.
+ * Thread: who sits on the seat of the worker that owns these buyers. Fails: when out of memory, as said below.
  */
 #ifndef FLASHD_ENGINE_BUYERS_H
 #define FLASHD_ENGINE_BUYERS_H

@@ -19,13 +19,13 @@ enum { EXIT_COMMIT_FAILED = 70 };
 
 static bool init_ports(struct engine *e)
 {
-    struct wake *wakes[TARGETS_MAX];
+    struct port_target targets[TARGETS_MAX];
     for (uint32_t i = 0; i < e->options.workers; i++)
-        wakes[i] = &e->workers[i].wake;
-    wakes[e->options.workers] = &e->clock.wake;
-    wakes[e->options.workers + 1] = &e->reconciler.wake;
+        targets[i] = (struct port_target){&e->workers[i].wake, worker_stand_in, &e->workers[i]};
+    targets[e->options.workers] = (struct port_target){.wake = &e->clock.wake};
+    targets[e->options.workers + 1] = (struct port_target){.wake = &e->reconciler.wake};
     for (uint32_t i = 0; i < e->options.ports; i++)
-        if (!port_init(&e->ports[i], &e->log, &e->keys, e->options.workers + 2, wakes))
+        if (!port_init(&e->ports[i], &e->log, &e->keys, targets, e->options.workers + 2))
             return false;
     return true;
 }
@@ -74,14 +74,6 @@ void engine_free(struct engine *e)
 
 /* ---- threads ---- */
 
-/* Woken, but not in place of who woke it: the thread runs when the core is free, and finds more to do at
- * once. Bigger batches, fewer switches; an idle core runs it at once. Fails only where sched is restricted. */
-static void prefer_batches(void)
-{
-    const struct sched_param none = {0};
-    (void)sched_setscheduler(0, SCHED_BATCH, &none);
-}
-
 static bool must_stop(const _Atomic bool *flag)
 {
     return atomic_load_explicit(flag, memory_order_acquire);
@@ -93,17 +85,17 @@ static void *worker_main(void *arg)
     char name[16];
     snprintf(name, sizeof name, "worker-%u", w->index);
     (void)pthread_setname_np(pthread_self(), name);
-    prefer_batches();
+    wake_for_batches();
     for (;;) {
         uint32_t seen = wake_seen(&w->wake);
         bool stop =
             must_stop(&w->engine->stopping); /* read before the round: nothing comes after it */
-        bool busy = worker_round(w, now_read());
-        if (busy && worker_waits(w))
+        enum played played = worker_play(w, now_read());
+        if (played == PLAYED_WAITS)
             (void)sched_yield(); /* another thread has to move first */
-        else if (!busy && stop)
+        else if (played == PLAYED_ALL && stop)
             return NULL;
-        else if (!busy)
+        else if (played == PLAYED_ALL)
             wake_wait(&w->wake, seen, -1);
     }
 }
@@ -112,7 +104,7 @@ static void *clock_main(void *arg)
 {
     struct engine *e = arg;
     (void)pthread_setname_np(pthread_self(), "clock");
-    prefer_batches();
+    wake_for_batches();
     for (;;) {
         uint32_t seen = wake_seen(&e->clock.wake);
         bool stop = must_stop(&e->stopping);
@@ -145,7 +137,7 @@ static void *journal_main(void *arg)
 {
     struct engine *e = arg;
     (void)pthread_setname_np(pthread_self(), "writer");
-    prefer_batches();
+    wake_for_batches();
     for (;;) {
         uint32_t seen = wake_seen(&e->log.news);
         bool stop = must_stop(&e->journal_stopping);

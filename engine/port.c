@@ -11,13 +11,13 @@
 
 enum { IN_FLIGHT_MAX = COMMAND_RING_SLOTS - 1 }; /* what a ck_ring of that size holds */
 
-bool port_init(struct port *port, const struct log *log, const struct keys *keys, uint32_t targets,
-               struct wake *const wakes[])
+bool port_init(struct port *port, const struct log *log, const struct keys *keys,
+               const struct port_target targets[], uint32_t target_count)
 {
-    *port = (struct port){.log = log, .keys = keys, .targets = targets};
+    *port = (struct port){.log = log, .keys = keys, .target_count = target_count};
     bool ok = true;
-    for (uint32_t i = 0; i < targets; i++) {
-        port->target_wakes[i] = wakes[i];
+    for (uint32_t i = 0; i < target_count; i++) {
+        port->targets[i] = targets[i];
         ok = command_ring_init(&port->channels[i].commands, COMMAND_RING_SLOTS) && ok;
         ok = reply_ring_init(&port->channels[i].replies, COMMAND_RING_SLOTS) && ok;
         ok = reply_ring_init(&port->channels[i].keyed, COMMAND_RING_SLOTS) && ok;
@@ -27,7 +27,7 @@ bool port_init(struct port *port, const struct log *log, const struct keys *keys
 
 void port_free(struct port *port)
 {
-    for (uint32_t i = 0; i < port->targets; i++) {
+    for (uint32_t i = 0; i < port->target_count; i++) {
         command_ring_free(&port->channels[i].commands);
         reply_ring_free(&port->channels[i].replies);
         reply_ring_free(&port->channels[i].keyed);
@@ -45,11 +45,23 @@ bool port_send(struct port *port, uint32_t target, struct command *command)
     return true;
 }
 
+void port_play(struct port *port, struct now now)
+{
+    for (uint32_t i = 0; i < port->target_count; i++) {
+        const struct port_target *target = &port->targets[i];
+        if (!port->dirty[i] || target->play == NULL)
+            continue;
+        port->dirty[i] = false;
+        target->play(target->arg, now);
+    }
+    port_flush(port);
+}
+
 void port_flush(struct port *port)
 {
-    for (uint32_t i = 0; i < port->targets; i++) {
+    for (uint32_t i = 0; i < port->target_count; i++) {
         if (port->dirty[i])
-            wake_up(port->target_wakes[i]);
+            wake_up(port->targets[i].wake);
         port->dirty[i] = false;
     }
 }
@@ -75,7 +87,7 @@ static bool keyed_head_is_durable(struct port *port, uint32_t target)
 /* Not inline: who has no key does not pay for its registers. */
 static __attribute__((noinline)) bool receive_keyed(struct port *port, struct reply *reply)
 {
-    for (uint32_t i = 0; i < port->targets; i++) {
+    for (uint32_t i = 0; i < port->target_count; i++) {
         if (!keyed_head_is_durable(port, i))
             continue;
         *reply = port->keyed_head[i];
@@ -88,7 +100,7 @@ static __attribute__((noinline)) bool receive_keyed(struct port *port, struct re
 
 bool port_receive(struct port *port, struct reply *reply)
 {
-    for (uint32_t i = 0; i < port->targets; i++) {
+    for (uint32_t i = 0; i < port->target_count; i++) {
         if (!head_is_durable(port, i))
             continue;
         *reply = port->head[i];
@@ -103,7 +115,7 @@ bool port_may_sleep(struct port *port)
 {
     (void)atomic_exchange(&port->asleep, true);
     STEP("port-asleep");
-    for (uint32_t i = 0; i < port->targets; i++) {
+    for (uint32_t i = 0; i < port->target_count; i++) {
         if (head_is_durable(port, i) || keyed_head_is_durable(port, i)) {
             port_awake(port);
             return false;

@@ -4,7 +4,8 @@
  * Usage, net thread, once a round:
  *     port_send(port, target, &command)      for each request; false: the target's ring is full, answer
  *                                            503
- *     port_flush(port)                       wakes each target that got something, once
+ *     port_play(port, now)                   what workers got is decided here and now, if nobody is at it (seat.h);
+ *                                            who else got something is woken, once
  *     while (port_receive(port, &reply)) …   replies whose event is durable
  *     if (port_may_sleep(port)) sleep;
  *     port_awake(port);
@@ -14,7 +15,7 @@
  * commit that keeps their answer, in a ring of their own: nobody without a key waits behind them.
  *
  * Threads: a port belongs to one thread (net-N, the broadcaster, main in the demo); the other ends of its
- *          rings belong to the workers and the clock. wake() is called by any engine thread, only while
+ *          rings belong to who plays the worker, or the clock. wake() is called by any engine thread, only while
  *          the port's thread says that it sleeps.
  */
 #ifndef FLASHD_ENGINE_PORT_H
@@ -22,6 +23,7 @@
 
 #include "engine/keys.h"
 #include "engine/log.h"
+#include "engine/now.h"
 #include "engine/outcome.h"
 #include "engine/ring.h"
 #include "engine/sale.h"
@@ -81,12 +83,19 @@ struct channel {
     struct reply_ring replies, keyed; /* target -> port: without a key, and with one */
 };
 
+/* What is done when a target has got commands. */
+struct port_target {
+    struct wake *wake;                       /* of its thread; borrowed */
+    void (*play)(void *arg, struct now now); /* NULL: nobody can do its work for it */
+    void *arg;
+};
+
 struct port {
     /* --- net thread only --- */
     const struct log *log;
     const struct keys *keys;
-    uint32_t targets;
-    struct wake *target_wakes[TARGETS_MAX];
+    uint32_t target_count;
+    struct port_target targets[TARGETS_MAX];
     bool dirty[TARGETS_MAX];         /* got commands since the last flush */
     uint32_t in_flight[TARGETS_MAX]; /* commands without a reply: never more than a ring holds */
     bool parked[TARGETS_MAX], keyed_parked[TARGETS_MAX]; /* its head holds a reply that must wait */
@@ -100,12 +109,14 @@ struct port {
     void *wake_arg;
 };
 
-/* wakes: one per target, borrowed for the port's life. False when out of memory. */
-bool port_init(struct port *port, const struct log *log, const struct keys *keys, uint32_t targets,
-               struct wake *const wakes[]);
+/* False when out of memory. */
+bool port_init(struct port *port, const struct log *log, const struct keys *keys,
+               const struct port_target targets[], uint32_t target_count);
 void port_free(struct port *port);
 
 bool port_send(struct port *port, uint32_t target, struct command *command);
+void port_play(struct port *port, struct now now);
+/* Only wakes: for a thread that must not decide, since it may be held up by others than buyers. */
 void port_flush(struct port *port);
 bool port_receive(struct port *port, struct reply *reply);
 /* Says "I am going to sleep"; false when a reply is there to be received first. */

@@ -33,6 +33,8 @@
     X(CANCEL_OVER_PROMOTION, "cancel-over-promotion")                                              \
     X(PAY_EXPIRED_TWICE, "pay-expired-twice")                                                      \
     X(LOST_WAKE, "lost-wake")                                                                      \
+    X(LOST_CALL, "lost-call")                                                                      \
+    X(SHARED_SEAT, "shared-seat")                                                                  \
     X(LOST_UPDATE, "lost-update")                                                                  \
     X(FLIP_COUNTER, "flip-counter")                                                                \
     X(FLIP_ORDER, "flip-order")                                                                    \

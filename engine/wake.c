@@ -8,6 +8,7 @@
 
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <stddef.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -75,4 +76,10 @@ void wake_wait(struct wake *wake, uint32_t seen, int64_t timeout_ms)
     if (ck_ec_deadline(&deadline, &many_wakers, &timeout) == 0)
         (void)ck_ec_wait_pred(&wake->count, &many_wakers, seen, sleep_until_deadline, &deadline,
                               &deadline);
+}
+
+void wake_for_batches(void)
+{
+    const struct sched_param none = {0};
+    (void)sched_setscheduler(0, SCHED_BATCH, &none);
 }

@@ -6,7 +6,7 @@
  * read, so the commit's wake finds it. Failure: refusals carry the last claimed seq, so that they
  * too are sent only when what they saw is durable.
  *
- * Thread: the worker's own (see worker.h for what it may touch).
+ * Thread: who sits on the worker's seat (see worker.h for what it may touch).
  */
 #include "engine/worker.h"
 
@@ -664,6 +664,7 @@ static uint32_t gather(struct worker *w)
             w->batch[count++].port = (uint8_t)port;
     }
     w->next_port = (w->next_port + 1) % ports;
+    w->round_full = count == limit;
     return count;
 }
 
@@ -714,4 +715,25 @@ bool worker_round(struct worker *w, struct now now)
     w->nudge_clock = false;
     /* Old ones may have filled the round by themselves: then new ones still stand in the rings. */
     return fresh + count > 0 || worker_waits(w);
+}
+
+enum played worker_play(struct worker *w, struct now now)
+{
+    if (!seat_take(&w->seat))
+        return PLAYED_ALL;
+    bool busy = worker_round(w, now);
+    bool waits = worker_waits(w);
+    bool called = seat_leave(&w->seat);
+    return waits ? PLAYED_WAITS : busy || called ? PLAYED_SOME : PLAYED_ALL;
+}
+
+void worker_stand_in(void *arg, struct now now)
+{
+    struct worker *w = arg;
+    if (!seat_take(&w->seat))
+        return;
+    (void)worker_round(w, now);
+    bool left = w->round_full || worker_waits(w);
+    if (seat_leave(&w->seat) || left)
+        wake_up(&w->wake);
 }

@@ -1,8 +1,9 @@
 /*
  * worker.h: a worker decides: it owns a shard of the buyers, and sells from every sale's stock word.
  *
- * Thread: its own. It touches its buyers, its orders' states (by swap, against the clock), the stock
- *         words, and its ends of the ports' rings.
+ * Thread: who sits on its seat (seat.h): mostly the net thread that has just sent commands; its own thread while there
+ *         is more than a round of them, or something waits for another thread. It touches its buyers, its orders'
+ *         states (by swap, against the clock), the stock words, and its ends of the ports' rings.
  * In:     commands from all ports.
  * Out:    events in the log, replies in the rings.
  * Fails:  with an outcome per command; a full log or no memory is OVERLOAD, nothing is dropped.
@@ -26,6 +27,7 @@
 #include "engine/buyers.h"
 #include "engine/now.h"
 #include "engine/port.h"
+#include "engine/seat.h"
 #include "engine/seqmap.h"
 
 /* A decision whose slot is not claimed yet, with the reply that goes with it. */
@@ -76,7 +78,7 @@ static inline bool joins_moved_on(uint32_t mark, uint32_t now)
 }
 
 struct worker {
-    /* --- this worker only --- */
+    /* --- who sits on the seat only --- */
     uint32_t index;
     struct engine *engine;
     struct buyers buyers;
@@ -94,13 +96,15 @@ struct worker {
     struct asked batch[WORKER_BATCH_MAX];    /* this round's commands */
     struct group group;                      /* of this round */
     bool order_room;                         /* this round: orders for a whole batch have memory */
+    bool round_full;             /* this round: commands may have been left in the rings */
     uint32_t next_port;          /* where the next round begins, so that no port starves */
     bool nudge_clock, published; /* this round: wake the clock, wake the journal */
-    /* --- this worker writes, clock and other workers read --- */
+    /* --- who sits on the seat writes, clock and other workers read --- */
     _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t open_takes;
     _Atomic uint32_t open_joins;
-    /* --- anyone wakes --- */
-    _Alignas(CACHE_LINE_BYTES) struct wake wake;
+    /* --- any thread --- */
+    _Alignas(CACHE_LINE_BYTES) struct seat seat;
+    struct wake wake; /* its own thread sleeps here */
 };
 
 /* Any thread: what every worker may have open by now, and whether all of it has its slots. */
@@ -114,7 +118,18 @@ static inline bool worker_waits(const struct worker *w)
 {
     return w->deferred_count > 0 || w->joins.count > 0 || w->doubts.count > 0;
 }
-/* One round. True when something was done or waits for another thread: do not sleep. */
+/* One round, by who sits on the seat. True when something was done or waits for another thread: do not sleep. */
 bool worker_round(struct worker *worker, struct now now);
+
+enum played {
+    PLAYED_ALL,   /* nothing was left to do, or somebody else sits there and wakes this thread */
+    PLAYED_SOME,  /* there may be more */
+    PLAYED_WAITS, /* … for another thread */
+};
+/* The worker's own thread: sits down for a round. */
+enum played worker_play(struct worker *worker, struct now now);
+/* Any other thread, after sending it commands: sits down for a round of them, and wakes the worker's thread if that was
+ * not all. arg: struct worker. */
+void worker_stand_in(void *arg, struct now now);
 
 #endif

@@ -253,12 +253,13 @@ void *net_main(void *arg)
     char name[16];
     snprintf(name, sizeof name, "net-%u", net->index);
     (void)pthread_setname_np(pthread_self(), name);
+    wake_for_batches();
     MUST(uring_enable(&net->ring), "a ring that cannot be enabled");
     net->now = now_read();
     arm_event(net);
     for (;;) {
         arm_accept(net);
-        port_flush(net->port);
+        port_play(net->port, net->now);
         wait_for_work(net);
         net->now = now_read();
         (void)complete_all(net);

@@ -64,6 +64,8 @@ MUTANTS = (
     ("close-at-once", "order", "a sale closes before earlier decisions do", "race pause-buy"),
     ("forget-clearing", "order", "a sale that is over leaves its list waiting", "race end-buy"),
     ("lost-wake", "liveness", "a worker does not wake the writer", "sim"),
+    ("lost-call", "liveness", "who leaves a worker's seat forgets who called", "sim"),
+    ("shared-seat", "G1", "two threads play one worker at once", "sim"),
     ("drop-event", "G5", "one event never leaves the outbox",
      "streams: every domain event comes once with its type seq and payload"),
     ("late-stream", "G5", "a stream skips the event after its snapshot",

@@ -374,7 +374,10 @@ void client_body(void *arg)
         if (may_send())
             send_some(port);
         sim_step("port-flush");
-        port_flush(port);
+        if (random_chance(&sim.random, 1, 4))
+            port_flush(port);
+        else
+            port_play(port, sim.now);
         if (random_chance(&sim.random, 1, 50))
             sim.model.full = !sim.model.full && random_chance(&sim.random, 1, 10);
         sim_step("port-sleep");

@@ -303,7 +303,10 @@ void race_body(void *arg)
         sim_step("race-wait");
     sim.race->fire(port);
     sim.budget = 0;
-    port_flush(port);
+    if (random_chance(&sim.random, 1, 2))
+        port_flush(port);
+    else
+        port_play(port, sim.now);
     for (;;) {
         client_receive(port);
         if (port_may_sleep(port))

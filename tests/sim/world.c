@@ -174,7 +174,7 @@ static void worker_body(void *arg)
     for (;;) {
         uint32_t seen = wake_seen(&w->wake);
         sim_step("round");
-        if (!worker_round(w, sim.now))
+        if (worker_play(w, sim.now) == PLAYED_ALL)
             world_sleep(&w->wake, seen, -1);
     }
 }

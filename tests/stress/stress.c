@@ -223,7 +223,10 @@ static void *client_main(void *arg)
         uint32_t n = now_ms < stop_at_ms ? random_between(&c->random, 1, 32) : 0;
         for (; n > 0 && c->in_flight < IN_FLIGHT_MAX; n--)
             send_one(c);
-        port_flush(c->port);
+        if (random_below(&c->random, 4) == 0)
+            port_flush(c->port);
+        else
+            port_play(c->port, now_read());
         if (now_ms > stop_at_ms + ANSWER_WITHIN_MS) {
             c->wrong = "a command was never answered";
             break;
