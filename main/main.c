@@ -210,7 +210,6 @@ static int serve(struct process *p, bool demo)
     char error[LINE_BYTES_MAX] = "";
     diag_configure(level_of(p->settings.log_level), p->settings.log_json);
     sigset_t stop = block_stop_signals();
-    (void)pthread_setname_np(pthread_self(), "main");
     bool opened = open_engine(p, demo, error) && recover_engine(p, error) &&
                   open_broadcaster(p, error) && open_server(p, error);
     if (!opened) {
