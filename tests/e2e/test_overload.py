@@ -1,10 +1,11 @@
 """test_overload.py: slow and many clients, and what becomes of the good ones meanwhile. All on loopback."""
+import os
 import resource
 import select
 import socket
 import time
 
-from harness import Wire, alone, eventually, expect, expect_problem, patient, slack
+from harness import Wire, alone, binary, eventually, expect, expect_problem, patient, slack
 from sse import Stream
 
 
@@ -188,7 +189,6 @@ def test_an_idle_server_uses_under_one_percent_of_a_core(t):
 
 def cpu_seconds(pid):
     """All threads' CPU time, from schedstat: in nanoseconds, where /proc/PID/stat counts in hundredths."""
-    import os
     spent = 0
     for thread in os.listdir(f"/proc/{pid}/task"):
         with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as stat:
@@ -197,7 +197,6 @@ def cpu_seconds(pid):
 
 
 def test_the_threads_bear_the_names_that_the_readme_gives_them(t):
-    import os
     shop = t.shop("--workers", "2", "--net-threads", "2")
     folder, drawn = f"/proc/{shop.process.pid}/task", {"net-0", "net-1", "worker-0", "worker-1", "clock", "writer"}
 
@@ -209,3 +208,5 @@ def test_the_threads_bear_the_names_that_the_readme_gives_them(t):
         return seen
     eventually(lambda: drawn <= set(names()), what=f"threads {sorted(drawn)}")
     assert all(names().count(name) == 1 for name in drawn), names()
+    with open(f"/proc/{shop.process.pid}/comm", encoding="utf-8") as own:
+        assert own.read().strip() == os.path.basename(binary()), "pgrep and pkill look for it"
