@@ -106,6 +106,7 @@ void broadcast_close(struct broadcaster *b)
         if (b->streams[i]->sub.fd >= 0)
             (void)close(b->streams[i]->sub.fd);
         free(b->streams[i]->out);
+        snapshot_let_go(b->streams[i]->snapshot);
         free(b->streams[i]->orders);
         free(b->streams[i]);
     }
@@ -122,6 +123,7 @@ void broadcast_close(struct broadcaster *b)
     free(b->pending);
     free(b->pending_of_sale);
     free(b->scratch);
+    snapshot_let_go(b->snapshot);
     if (b->event_fd >= 0)
         (void)close(b->event_fd);
     free(b);

@@ -29,8 +29,9 @@ struct subscription {
     enum stream_kind kind;
     bool resume; /* Last-Event-ID was given: go on after after_seq */
     uint64_t after_seq;
-    uint32_t kinds;        /* STREAM_EVENTS: bit k for event kind k */
-    struct sale *sale;     /* only this one; NULL for all */
+    uint64_t asked_seq; /* the last committed when it was asked for: what the client may know of */
+    uint32_t kinds;     /* STREAM_EVENTS: bit k for event kind k */
+    struct sale *sale;  /* only this one; NULL for all */
     int64_t expires_at_ms; /* wall clock, of the token; 0: none */
     uint64_t address;      /* of the peer, hashed: for the cap per address */
     uint64_t user_hash;    /* STREAM_USER */

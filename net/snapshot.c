@@ -4,7 +4,8 @@
  *
  * No gap, no duplicate: the cursor is set to a committed seq first; what is read afterwards is at least as
  * new, and every event after the cursor still comes. The public snapshot is one moment's: the journal's
- * view_generation is even and the same before and after it is read.
+ * view_generation is even and the same before and after it is read. Of all sales, it serves everyone whose request came
+ * before that moment, so a stampede of streams costs a snapshot a round, not one a stream.
  *
  * A user's snapshot is gathered from the workers, who know which order a buyer has in each sale: one lookup a
  * sale, through the broadcaster's engine port.
@@ -100,43 +101,91 @@ static void put_text(struct broadcaster *b, struct stream *s, struct text *out)
         stream_close(b, s);
 }
 
-static uint64_t write_sales(const struct broadcaster *b, const struct stream *s, struct text *out)
+/* The first so many sales; only: NULL for all of them. Returns the seq that they are as of. */
+static uint64_t write_sales(const struct broadcaster *b, const struct sale *only, uint32_t sales,
+                            struct text *out)
 {
     uint64_t seq = log_committed(&b->engine->log);
     bool first = true;
     open_snapshot(out, seq, "sales");
-    for (uint32_t i = 0; i < engine_sale_count(b->engine); i++) {
+    for (uint32_t i = 0; i < sales; i++) {
         const struct sale *sale = engine_sale_at(b->engine, i);
-        if ((s->sub.sale != NULL && s->sub.sale != sale) || view_sale(sale).seq == 0)
+        if ((only != NULL && only != sale) || view_sale(sale).seq == 0)
             continue;
         text_str(out, first ? "" : ",");
         put_sale(out, sale);
         first = false;
     }
+    text_str(out, "]}\n\n");
     return seq;
 }
 
-/* Reads until no commit came in between, so that it is one moment's. After too many tries it is as it is:
- * newer than its id in places, and the events that follow put that right. */
-static void put_sales(struct broadcaster *b, struct stream *s)
+/* NULL: out of memory. Reads until no commit came in between, so that it is one moment's. After too many tries it is as
+ * it is: newer than its id in places, and the events that follow put that right. */
+static struct snapshot *make_snapshot(const struct broadcaster *b, const struct sale *only)
 {
-    size_t bytes = (size_t)engine_sale_count(b->engine) * SALE_JSON_BYTES_MAX + ROOM_FOR_FRAME;
-    char *buffer = malloc(bytes);
-    if (buffer == NULL) {
-        stream_close(b, s);
-        return;
-    }
+    struct snapshot *made = NULL;
     struct text out;
     uint64_t before, after;
     int tries = 0;
     do {
         before = atomic_load_explicit(&b->engine->view_generation, memory_order_acquire);
-        out = text_in(buffer, bytes);
-        s->cursor = write_sales(b, s, &out);
+        uint32_t sales = engine_sale_count(b->engine); /* may grow */
+        size_t room = (only != NULL ? 1 : sales) * SALE_JSON_BYTES_MAX + ROOM_FOR_FRAME;
+        struct snapshot *grown = realloc(made, sizeof *made + room);
+        if (grown == NULL)
+            break;
+        made = grown;
+        out = text_in(made->text, room);
+        made->seq = write_sales(b, only, sales, &out);
+        made->bytes = out.len;
         after = atomic_load_explicit(&b->engine->view_generation, memory_order_acquire);
     } while ((before != after || (before & 1) != 0) && ++tries < SNAPSHOT_TRIES_MAX);
-    put_text(b, s, &out);
-    free(buffer);
+    if (made == NULL || out.overflow) {
+        free(made);
+        return NULL;
+    }
+    made->holders = 1;
+    struct snapshot *fitted = realloc(made, sizeof *made + made->bytes);
+    return fitted != NULL ? fitted : made;
+}
+
+void snapshot_let_go(struct snapshot *snapshot)
+{
+    if (snapshot != NULL && --snapshot->holders == 0)
+        free(snapshot);
+}
+
+/* The latest one, if it shows all that whoever asked may know of; else a new one. One more holder; NULL: out of memory. */
+static struct snapshot *snapshot_for(struct broadcaster *b, const struct subscription *sub)
+{
+    if (sub->sale != NULL)
+        return make_snapshot(b, sub->sale);
+    if (b->snapshot == NULL || b->snapshot->seq < sub->asked_seq) {
+        struct snapshot *made = make_snapshot(b, NULL);
+        if (made == NULL)
+            return NULL;
+        snapshot_let_go(b->snapshot);
+        b->snapshot = made;
+    }
+    b->snapshot->holders++;
+    return b->snapshot;
+}
+
+static void put_sales(struct broadcaster *b, struct stream *s)
+{
+    struct snapshot *snapshot = snapshot_for(b, &s->sub);
+    if (snapshot == NULL) {
+        stream_close(b, s);
+        return;
+    }
+    s->cursor = snapshot->seq;
+    if (snapshot->bytes > STREAM_OUT_BYTES) {
+        s->snapshot = snapshot;
+        return;
+    }
+    (void)stream_put(b, s, snapshot->text, snapshot->bytes);
+    snapshot_let_go(snapshot);
 }
 
 static void put_orders(struct broadcaster *b, const struct stream *s, struct text *out)
@@ -297,6 +346,8 @@ void snapshot_reset(struct broadcaster *b, struct stream *s)
     s->cursor = s->sub.kind == STREAM_EVENTS
                     ? b->options.archive.oldest(b->options.archive.self) - 1
                     : log_committed(&b->engine->log);
+    /* Not a snapshot from before what it has missed. */
+    s->sub.asked_seq = log_committed(&b->engine->log);
     put_str(b, s, "event: reset\ndata: {}\n");
     end_block(b, s, true);
     put_snapshot(b, s);

@@ -91,6 +91,7 @@ static void free_slot(struct broadcaster *b, struct stream *s)
 {
     (void)close(s->sub.fd);
     free(s->out);
+    snapshot_let_go(s->snapshot);
     free(s->orders);
     *s = (struct stream){.sub = {.fd = -1}, .slot = s->slot, .generation = s->generation + 1};
     b->free_slots[b->free_count++] = s->slot;
@@ -138,14 +139,45 @@ bool stream_put(struct broadcaster *b, struct stream *s, const char *bytes, size
     return true;
 }
 
+/* Whether something has to go out before anything else may. */
+static bool has_output(const struct stream *s)
+{
+    return s->out_bytes > 0 || s->snapshot != NULL;
+}
+
 static void send_out(struct broadcaster *b, struct stream *s)
 {
     struct io_uring_sqe *sqe = broadcast_sqe(b);
-    io_uring_prep_send(sqe, s->sub.fd, s->out + s->out_sent, s->out_bytes - s->out_sent,
-                       MSG_NOSIGNAL);
+    if (s->out_bytes > 0)
+        io_uring_prep_send(sqe, s->sub.fd, s->out + s->out_sent, s->out_bytes - s->out_sent,
+                           MSG_NOSIGNAL);
+    else
+        io_uring_prep_send(sqe, s->sub.fd, s->snapshot->text + s->snapshot_sent,
+                           s->snapshot->bytes - s->snapshot_sent, MSG_NOSIGNAL);
     io_uring_sqe_set_data64(sqe, stream_user_data(STREAM_OP_SEND, s));
     s->sending = true;
     s->beat_mono_ms = b->now.mono_ms;
+}
+
+/* So many bytes are with the kernel. True when what was being sent is out whole, and given back. */
+static bool sent_whole(struct stream *s, size_t bytes)
+{
+    if (s->out_bytes > 0) {
+        s->out_sent += bytes;
+        if (s->out_sent < s->out_bytes)
+            return false;
+        free(s->out);
+        s->out = NULL;
+        s->out_bytes = s->out_sent = s->out_room = 0;
+        return true;
+    }
+    s->snapshot_sent += bytes;
+    if (s->snapshot_sent < s->snapshot->bytes)
+        return false;
+    snapshot_let_go(s->snapshot);
+    s->snapshot = NULL;
+    s->snapshot_sent = 0;
+    return true;
 }
 
 void stream_sent(struct broadcaster *b, struct stream *s, int result)
@@ -158,16 +190,10 @@ void stream_sent(struct broadcaster *b, struct stream *s, int result)
         return;
     }
     s->progress_mono_ms = b->now.mono_ms;
-    s->out_sent += (size_t)result;
     atomic_fetch_add_explicit(&b->stats.bytes, (uint64_t)result, memory_order_relaxed);
-    if (s->out_sent < s->out_bytes) {
+    if (!sent_whole(s, (size_t)result))
         send_out(b, s);
-        return;
-    }
-    free(s->out);
-    s->out = NULL;
-    s->out_bytes = s->out_sent = s->out_room = 0;
-    if (s->close_after)
+    else if (s->close_after)
         stream_close(b, s);
     else
         stream_pump(b, s);
@@ -325,14 +351,14 @@ void stream_pump(struct broadcaster *b, struct stream *s)
 {
     if (s->sub.fd < 0 || s->sending || s->closing || s->looking_up)
         return;
-    if (s->out_bytes == 0 && !s->close_after) {
+    if (!has_output(s) && !s->close_after) {
         if (s->cursor >= frames_of(b, s)->floor || FAULT(FAULT_CURSOR_PAST_RING))
             fill_live(b, s);
         else if (s->cursor < b->head)
             fill_from_archive(b, s);
     }
     /* What a reset has put there goes with its snapshot: the kernel must not read what still grows. */
-    if (s->out_bytes > 0 && !s->closing && !s->looking_up)
+    if (has_output(s) && !s->closing && !s->looking_up)
         send_out(b, s);
 }
 
@@ -349,7 +375,7 @@ void stream_sweep(struct broadcaster *b, struct stream *s)
                b->now.mono_ms - s->beat_mono_ms >= STREAM_STALLED_MS) {
         atomic_fetch_add_explicit(&b->stats.cut, 1, memory_order_relaxed);
         stream_close(b, s);
-    } else if (s->sending || s->looking_up || s->out_bytes > 0) {
+    } else if (s->sending || s->looking_up || has_output(s)) {
         return;
     } else if (s->orders_count > 0 && b->now.mono_ms - s->positions_mono_ms >= POSITIONS_MS) {
         s->positions_mono_ms = b->now.mono_ms;

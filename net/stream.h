@@ -6,7 +6,8 @@
  *         of struct broadcast_stats, which any thread may read.
  *
  * A stream is a cursor (the seq up to which it has everything) and a filter. Its output buffer exists while
- * something is being sent; at most one send and one receive are in flight.
+ * something is being sent; at most one send and one receive are in flight. A long snapshot is not copied there: all
+ * who begin with it send the same bytes.
  */
 #ifndef FLASHD_NET_STREAM_H
 #define FLASHD_NET_STREAM_H
@@ -33,6 +34,14 @@ enum {
     BROADCAST_STOP_MS = 1000,
 };
 
+/* The sales as of seq, encoded once for every stream that begins with them. */
+struct snapshot {
+    uint32_t holders; /* the broadcaster, and streams that send it */
+    uint64_t seq;
+    size_t bytes;
+    char text[];
+};
+
 struct stream {
     struct subscription sub; /* sub.fd -1: slot is free */
     uint32_t slot, generation;
@@ -49,6 +58,8 @@ struct stream {
     int64_t progress_mono_ms, beat_mono_ms; /* of the last bytes taken; of the last sent anything */
     char *out;
     size_t out_bytes, out_sent, out_room;
+    struct snapshot *snapshot; /* goes out after that; NULL for none */
+    size_t snapshot_sent;
     char scratch[16]; /* what a client sends is read here and forgotten */
 };
 
@@ -88,6 +99,7 @@ struct broadcaster {
     uint32_t pending_count, pending_room;
     uint32_t *pending_of_sale; /* by sale index: 1 + its place in pending */
     char *scratch;             /* SCRATCH_BYTES: frames on their way into one stream's output */
+    struct snapshot *snapshot; /* the latest of all sales; NULL before the first */
     int64_t tick_due_mono_ms, sweep_due_mono_ms;
     int64_t archive_due_mono_ms; /* not before: it could not be read */
     bool more;                   /* something was left for the next round: do not sleep */
@@ -141,6 +153,8 @@ void snapshot_found(struct broadcaster *b, struct stream *stream, struct order *
 bool snapshot_note_order(struct broadcaster *b, struct stream *stream, struct order *order);
 /* queue_position for each waiting order whose place has changed; no domain event, so without an id. */
 void snapshot_put_positions(struct broadcaster *b, struct stream *stream);
+/* One holder less; NULL is none. */
+void snapshot_let_go(struct snapshot *snapshot);
 
 /* --- broadcast.c --- */
 struct io_uring_sqe *broadcast_sqe(struct broadcaster *b);

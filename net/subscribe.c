@@ -150,6 +150,7 @@ static void begin_stream(const struct call *call, struct subscription sub)
         return;
     sub.expires_at_ms = sub.kind == STREAM_PUBLIC ? 0 : call->identity.expires_at_ms;
     sub.address = address_of(call);
+    sub.asked_seq = log_committed(&call->net->engine->log);
     const struct net *net = call->net;
     bool room = broadcast_has_room(net->server->options.broadcaster, net->index, net->handing_over);
     struct subscription *own = room ? malloc(sizeof *own) : NULL;

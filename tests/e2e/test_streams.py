@@ -1266,6 +1266,38 @@ def make_many_sales(shop, count):
                 assert wire.read_reply().status == 201
 
 
+def resident_bytes(shop):
+    with open(f"/proc/{shop.process.pid}/smaps_rollup", encoding="ascii") as rollup:
+        return int(re.search(r"^Rss:\s+(\d+) kB", rollup.read(), re.M)[1]) * 1024
+
+
+def test_a_long_snapshot_is_there_once_for_all_who_read_it_and_never_older_than_what_they_know(t):
+    shop = t.shop()
+    sale = shop.open_sale(stock=100)
+    make_many_sales(shop, 1500)
+    with public(shop) as first:
+        size = len(first.next(within_s=10).data)
+    before = resident_bytes(shop)
+    slow = [public(shop, receive_buffer=4096) for _ in range(60)]
+    until_connections(shop, 60)
+    assert size > 300000 and resident_bytes(shop) - before < 20 * size, (size, before, resident_bytes(shop))
+    for n in range(5):  # each knows of its own purchase
+        order = shop.must_buy(sale, f"buyer {n}")
+        with public(shop) as stream:
+            snapshot = stream.next(within_s=10)
+            told = {one["id"]: one for one in snapshot.json["sales"]}
+            assert snapshot.id >= order["seq"] and told[sale]["available"] == 99 - n, (snapshot.id, told[sale])
+    for stream in slow[::20]:  # the old ones go on with theirs, and with what came after
+        snapshot = stream.next(within_s=10)
+        assert len(snapshot.json["sales"]) == 1501 and snapshot.json["sales"][0]["available"] == 100, snapshot
+        update = stream.next(within_s=5)
+        while update.json["available"] != 95:
+            update = stream.next(within_s=5)
+        assert update.id > snapshot.id and update.json["saleId"] == sale, update
+    for stream in slow:
+        stream.close()
+
+
 @patient
 def test_snapshots_of_thousands_of_sales_under_load_do_not_hold_up_the_other_streams(t):
     shop = t.shop("--stream-tick-ms", "0")
