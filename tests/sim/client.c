@@ -153,7 +153,7 @@ static bool sent(struct port *port, struct command *command, uint32_t target)
 {
     if (port_send(port, target, command))
         return true;
-    if (command->key != 0) /* the ring is full: 503 */
+    if (command->kind != COMMAND_CREATE && command->key != 0) /* the ring is full: 503 */
         keys_forget(&sim.engine.keys, command->key);
     return false;
 }
