@@ -8,7 +8,7 @@
  * slots, growing it needs no look at the orders. A shard is the top byte of the hash. The name's
  * hash is keyed (id.h) and stored in the order: nothing here hashes text. Nothing is ever removed.
  *
- * Thread: the worker's own. Fails: when malloc() does.
+ * Thread: who sits on the worker's seat. Fails: when malloc() does.
  */
 #include "engine/buyers.h"
 

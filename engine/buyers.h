@@ -2,7 +2,7 @@
  * buyers.h: which order each buyer made last in each sale: the rule of one live order (G3).
  *
  * A set of orders keyed by (sale, name), cut into BUYERS_SHARDS small tables so that growing one
- * stalls its worker for microseconds, not for the whole population.
+ * stalls who plays its worker for microseconds, not for the whole population.
  *
  * Usage, a purchase:  buyers_prefetch() for commands that come soon; then buyers_find(); when the
  * purchase may go on, buyers_reserve(); when it has its units, buyers_put(), which cannot fail

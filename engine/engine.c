@@ -90,12 +90,12 @@ static void *worker_main(void *arg)
         uint32_t seen = wake_seen(&w->wake);
         bool stop =
             must_stop(&w->engine->stopping); /* read before the round: nothing comes after it */
-        enum played played = worker_play(w, now_read());
-        if (played == PLAYED_WAITS)
+        enum play play = worker_play(w, now_read());
+        if (play == PLAY_WAITS)
             (void)sched_yield(); /* another thread has to move first */
-        else if (played == PLAYED_ALL && stop)
+        else if (play == PLAY_REST && stop)
             return NULL;
-        else if (played == PLAYED_ALL)
+        else if (play == PLAY_REST)
             wake_wait(&w->wake, seen, -1);
     }
 }

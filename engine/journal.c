@@ -31,7 +31,7 @@ void journal_free(struct journal *j)
     free(j->touched);
 }
 
-/* Workers read the time on their own, so neighbours in the log may differ by a moment; ids must
+/* Who plays a worker brings its own reading of the time, so neighbours in the log may differ by a moment; ids must
  * sort by creation time, so the log's order wins. A real step of the wall clock is let through. */
 static int64_t smooth_time(struct journal *j, int64_t wall_ms)
 {

@@ -1,8 +1,8 @@
 /*
  * order.c: names and moves of the order states, and the memory of orders.
  *
- * Thread: the tables are constants; an arena belongs to one thread (order_arena_free(): main, at
- * the end).
+ * Thread: the tables are constants; an arena belongs to a worker: to who sits on its seat
+ * (order_arena_free(): main, at the end).
  *
  * Fails: order_new() returns NULL when the kernel gives no more memory; the caller refuses the
  * purchase.

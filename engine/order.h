@@ -109,7 +109,7 @@ static inline unsigned order_state_now(const struct order *order)
 }
 
 /*
- * Memory for orders: bump allocation from large blocks. One arena per allocating thread; orders
+ * Memory for orders: bump allocation from large blocks. One arena a worker, used by who sits on its seat; orders
  * live as long as their arena.
  */
 struct order_arena {

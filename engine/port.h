@@ -15,8 +15,8 @@
  * commit that keeps their answer, in a ring of their own: nobody without a key waits behind them.
  *
  * Threads: a port belongs to one thread (net-N, the broadcaster, main in the demo); the other ends of its
- *          rings belong to who plays the worker, or the clock. wake() is called by any engine thread, only while
- *          the port's thread says that it sleeps.
+ *          rings belong to who plays the worker, or the clock. wake() is called by any engine thread or net
+ *          thread, only while the port's thread says that it sleeps.
  */
 #ifndef FLASHD_ENGINE_PORT_H
 #define FLASHD_ENGINE_PORT_H
@@ -91,18 +91,18 @@ struct port_target {
 };
 
 struct port {
-    /* --- net thread only --- */
+    /* --- its thread only --- */
     const struct log *log;
     const struct keys *keys;
     uint32_t target_count;
     struct port_target targets[TARGETS_MAX];
-    bool dirty[TARGETS_MAX];         /* got commands since the last flush */
+    bool dirty[TARGETS_MAX];         /* got commands that were not played or flushed yet */
     uint32_t in_flight[TARGETS_MAX]; /* commands without a reply: never more than a ring holds */
     bool parked[TARGETS_MAX], keyed_parked[TARGETS_MAX]; /* its head holds a reply that must wait */
     struct reply head[TARGETS_MAX], keyed_head[TARGETS_MAX];
     /* --- both ends, see struct channel --- */
     struct channel channels[TARGETS_MAX];
-    /* --- net thread sets, engine threads clear --- */
+    /* --- its thread sets; it and who has something for it clear --- */
     _Alignas(CACHE_LINE_BYTES) _Atomic bool asleep;
     /* --- set once at start --- */
     void (*wake)(void *arg);
@@ -123,7 +123,7 @@ bool port_receive(struct port *port, struct reply *reply);
 bool port_may_sleep(struct port *port);
 void port_awake(struct port *port);
 
-/* Engine threads: after something that the port waits for became visible. */
+/* Engine threads, and who plays a worker: after something that the port waits for became visible. */
 void port_notify(struct port *port);
 /* Target: puts a reply into its ring. Never full: a port has at most a ring's worth in flight. */
 void port_answer(struct port *port, uint32_t target, struct reply *reply);

@@ -2,8 +2,8 @@
  * queue.h: a first-in, first-out queue of orders with a deadline each, for one thread.
  *
  * The clock keeps two a sale: buyers who wait, in log order, and holds, in the order of their
- * deadlines (a sale has one hold length, so log order is deadline order to within the workers'
- * reading of the time).
+ * deadlines (a sale has one hold length, so log order is deadline order to within the readings
+ * of the time by those who played the workers).
  *
  * Thread: its owner only. Memory goes back as the head moves on.
  */

@@ -19,7 +19,7 @@
  * Seen twice the same, with everything in flight at the first look committed by the second, no decision
  * explains it.
  *
- * Not compared: what one thread alone can read: who is in a worker's set of buyers, the clock's queues.
+ * Not compared: what only its owner may read: who is in a worker's set of buyers, the clock's queues.
  *
  * Fails: a run that cannot be made (SQLite, memory) says why and stops nothing.
  */

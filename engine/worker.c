@@ -46,8 +46,9 @@ static void mark_open(_Atomic uint32_t *word)
 {
     uint32_t value = atomic_load_explicit(word, memory_order_relaxed);
     STEP("mark-open");
-    /* Visible to whoever meets a later swap of the stock word by this thread (release there). */
-    atomic_store_explicit(word, value | 1, memory_order_relaxed);
+    /* Visible to whoever meets a later swap of the stock word by this worker (release there). Release here, too: the
+     * flush before may have been another thread's, and who sees this mark sees its claims. */
+    atomic_store_explicit(word, value | 1, memory_order_release);
 }
 
 static void mark_flushed(_Atomic uint32_t *word, bool still_open)
@@ -717,14 +718,14 @@ bool worker_round(struct worker *w, struct now now)
     return fresh + count > 0 || worker_waits(w);
 }
 
-enum played worker_play(struct worker *w, struct now now)
+enum play worker_play(struct worker *w, struct now now)
 {
     if (!seat_take(&w->seat))
-        return PLAYED_ALL;
+        return PLAY_REST;
     bool busy = worker_round(w, now);
     bool waits = worker_waits(w);
     bool called = seat_leave(&w->seat);
-    return waits ? PLAYED_WAITS : busy || called ? PLAYED_SOME : PLAYED_ALL;
+    return waits ? PLAY_WAITS : busy || called ? PLAY_ON : PLAY_REST;
 }
 
 void worker_stand_in(void *arg, struct now now)

@@ -2,8 +2,9 @@
  * worker.h: a worker decides: it owns a shard of the buyers, and sells from every sale's stock word.
  *
  * Thread: who sits on its seat (seat.h): mostly the net thread that has just sent commands; its own thread while there
- *         is more than a round of them, or something waits for another thread. It touches its buyers, its orders'
- *         states (by swap, against the clock), the stock words, and its ends of the ports' rings.
+ *         is more than a round of them, something waits for another thread, somebody has called meanwhile, or a
+ *         sender only woke it. It touches its buyers, its orders' states (by swap, against the clock), the stock
+ *         words, and its ends of the ports' rings.
  * In:     commands from all ports.
  * Out:    events in the log, replies in the rings.
  * Fails:  with an outcome per command; a full log or no memory is OVERLOAD, nothing is dropped.
@@ -121,13 +122,14 @@ static inline bool worker_waits(const struct worker *w)
 /* One round, by who sits on the seat. True when something was done or waits for another thread: do not sleep. */
 bool worker_round(struct worker *worker, struct now now);
 
-enum played {
-    PLAYED_ALL,   /* nothing was left to do, or somebody else sits there and wakes this thread */
-    PLAYED_SOME,  /* there may be more */
-    PLAYED_WAITS, /* … for another thread */
+/* What the worker's own thread does next. */
+enum play {
+    PLAY_REST,  /* sleep: nothing is left to do, or somebody else sits there and will wake it */
+    PLAY_ON,    /* another round: there may be more */
+    PLAY_WAITS, /* … once another thread has moved */
 };
 /* The worker's own thread: sits down for a round. */
-enum played worker_play(struct worker *worker, struct now now);
+enum play worker_play(struct worker *worker, struct now now);
 /* Any other thread, after sending it commands: sits down for a round of them, and wakes the worker's thread if that was
  * not all. arg: struct worker. */
 void worker_stand_in(void *arg, struct now now);

@@ -44,7 +44,7 @@ static const struct row rows[] = {
     {"net-threads", NULL, BY_CORES, &kind_threads, 1, NET_THREADS_MAX, NULL,
      "threads that serve connections", FIELD(net_threads)},
     {"workers", NULL, BY_CORES, &kind_threads, 1, WORKERS_MAX, NULL,
-     "threads that decide about sales", FIELD(workers)},
+     "shards of the buyers, decided side by side, each with a thread", FIELD(workers)},
     {"jwt-secret-file", "FLASHD_JWT_SECRET", NULL, &kind_secret, TOKEN_KEY_BYTES_MIN,
      TOKEN_KEY_BYTES_MAX, NULL,
      "HS256 key; without it every endpoint that needs a token answers 401", FIELD(jwt_secret)},

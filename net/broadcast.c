@@ -451,6 +451,7 @@ static void *broadcast_main(void *arg)
     struct __kernel_timespec pause = {0, CLOSE_EVERY_MS * 1000000};
     struct io_uring_cqe *cqe;
     (void)pthread_setname_np(pthread_self(), "broadcaster");
+    wake_for_batches(); /* no sooner than the threads that sell */
     MUST(uring_enable(&b->ring), "a ring that cannot be enabled");
     arm_event(b);
     while (!atomic_load_explicit(&b->stopping, memory_order_acquire)) {

@@ -1,9 +1,10 @@
 /*
- * loop.c: a net thread's round: wait, completions, the engine's replies, deadlines (see net.h).
+ * loop.c: a net thread's round: decisions of the workers that it has sent commands to, wait, completions, the engine's
+ * replies, deadlines (see net.h).
  *
  * One system call a round: submit and wait. Before it waits, the thread tells its port that it
- * sleeps, so that an engine thread with a reply writes to the eventfd, which is one more
- * completion.
+ * sleeps, so that a thread of the engine with a reply, or a net thread that plays a worker, writes to the
+ * eventfd, which is one more completion.
  *
  * Failure modes: out of descriptors or memory at accept: accepting stops, and begins again when a
  * connection closes or after ACCEPT_RETRY_MS. A full submission queue is submitted and goes on.
@@ -259,7 +260,7 @@ void *net_main(void *arg)
     arm_event(net);
     for (;;) {
         arm_accept(net);
-        port_play(net->port, net->now);
+        port_play(net->port, now_read()); /* a hold begins now, not with the round */
         wait_for_work(net);
         net->now = now_read();
         (void)complete_all(net);

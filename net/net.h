@@ -3,7 +3,7 @@
  *
  * Thread: every struct net and all its connections belong to one thread, net-N. Shared are only the
  *         server's options (read-only), `stopping`, the counters for /metrics, and the eventfd that engine
- *         threads write to.
+ *         threads and other net threads write to.
  *
  * A connection's way: recv -> http_parser_feed -> route_request -> answer at once, or a command to the
  * engine and, when its reply is durable, render_reply -> send -> the next request. A request for an event

@@ -174,7 +174,7 @@ static void worker_body(void *arg)
     for (;;) {
         uint32_t seen = wake_seen(&w->wake);
         sim_step("round");
-        if (worker_play(w, sim.now) == PLAYED_ALL)
+        if (worker_play(w, sim.now) == PLAY_REST)
             world_sleep(&w->wake, seen, -1);
     }
 }
