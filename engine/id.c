@@ -27,7 +27,7 @@ void id_write(char *out, uint64_t seq, uint64_t tag)
     hex_write(out + HALF_CHARS, tag);
 }
 
-/* A digit's value and 1; 0 for any other character. */
+/* A digit's value plus 1; 0 for any other character. */
 static const uint8_t hex_digits[256] = {
     ['0'] = 1, ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
     ['8'] = 9, ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,

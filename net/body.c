@@ -88,7 +88,7 @@ static bool has_control_characters(struct slice text)
     return false;
 }
 
-/* A member's value, whichever parser found it. Strings have no control characters: such a one is VALUE_OTHER. */
+/* A member's value, whichever parser found it. A string with control characters is VALUE_OTHER. */
 struct value {
     enum { VALUE_ABSENT, VALUE_STRING, VALUE_INTEGER, VALUE_OTHER } type;
     struct slice string;

@@ -1,21 +1,25 @@
 /*
  * http.c: one request at a time, from a connection's first byte to a complete request.
  *
- *   IDLE   empty lines are skipped; the first other byte gets the request its block, unless the last head comes
- *          once more: the same bytes mean the same, so the block that still has them goes on to BODY
+ *   IDLE   empty lines are skipped; the first other byte begins a request: in a block of its own, or, if the whole
+ *          of the last head stands there once more, in the block that still has it, which goes on to BODY at
+ *          once: the same bytes mean the same
  *   HEAD   bytes are vetted and kept (http_scan.c), whole lines are read (http_head.c)
  *   BODY   Content-Length is counted down here, chunks are undone (http_chunked.c)
  *   COMPLETE  nothing more is taken until http_parser_reset()
  *
  * Thread: the net thread that owns the connection.
- * In:     bytes as they arrive; each is looked at once and copied once, into the block.
+ * In:     bytes as they arrive; each is copied at most once, into the block, and looked at once, or twice where a head
+ *         was first compared with the last one in vain.
  * Out:    struct http_request, whose slices lie in the block.
  * Fails:  with a row of the table of refusals, which then stays until the parser is reset or freed.
  *
- * The usual request costs no malloc: the block of the one before it is used again, and a head that has come
- * whole is vetted, copied and parsed in one go. Its first size fits glibc's per-thread cache.
+ * Only a connection's first request, and one after a request that grew or failed, costs a malloc: otherwise the last
+ * block is used again. A block's first size fits glibc's per-thread cache. A head that has come whole is vetted, copied
+ * and parsed in one go.
  */
 #include <assert.h>
+#include <sanitizer/asan_interface.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -152,8 +156,11 @@ static bool is_last_head(const struct http_block *last, const struct input *in)
            memcmp(in->at, last->bytes, last->body_at) == 0;
 }
 
-static enum refusal begin_request(struct http_parser *parser, struct input *in)
+static enum refusal start_request(struct http_parser *parser, struct input *in)
 {
+    if (parser->block != NULL) {
+        ASAN_UNPOISON_MEMORY_REGION(parser->block->bytes, parser->block->room);
+    }
     if (is_last_head(parser->block, in)) {
         parser->block->len = parser->block->body_at;
         parser->block->chunked = (struct chunked){.state = CHUNK_SIZE_START};
@@ -179,7 +186,7 @@ static enum refusal take_blank_lines(struct http_parser *parser, struct input *i
             return REFUSE_BARE_LF;
         }
         if (c != '\r' && c != '\n') {
-            return begin_request(parser, in);
+            return start_request(parser, in);
         }
         parser->blank_after_cr = c == '\r';
         if (c == '\r' && ++parser->blank_lines > HTTP_BLANK_LINES_MAX) {
@@ -319,6 +326,10 @@ void http_parser_reset(struct http_parser *parser)
     bool kept = parser->phase == HTTP_PHASE_COMPLETE && last->room == BLOCK_ROOM_FIRST;
     if (!kept) {
         free(last);
+    }
+    if (kept) {
+        ASAN_POISON_MEMORY_REGION(last->bytes,
+                                  last->room); /* nobody looks at the last request any more */
     }
     *parser = (struct http_parser){.phase = HTTP_PHASE_IDLE, .block = kept ? last : NULL};
 }

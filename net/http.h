@@ -17,9 +17,9 @@
  *
  * A message is answered the same, and refused for the same reason, however its bytes were cut.
  *
- * A connection that has asked nothing holds no buffer. One that has keeps up to 1 KiB with its last request, for
- * who asks again mostly sends the same head: that is compared instead of parsed, and the outcome is the same. A
- * larger buffer is given back by http_parser_reset().
+ * A parser that has seen no request holds no buffer. After a request of some hundred bytes (head and decoded body) it
+ * keeps that one's 1 KiB: who asks again mostly sends the same head, which is then compared instead of parsed, with the
+ * same outcome. A larger buffer is given back by http_parser_reset().
  */
 #ifndef FLASHD_NET_HTTP_H
 #define FLASHD_NET_HTTP_H

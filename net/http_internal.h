@@ -11,8 +11,8 @@
  * Refusals: every function says with an enum refusal why a message is refused. A refusal belongs to
  * a byte, never to a read: however the bytes were cut on their way, the same one is found. That is
  * why only whole lines go to llhttp, and before the refusal of a later line is heard.
- * Memory: one block a request, there from its first byte on. It may move when it grows, so text in
- * it is named by offset until the request is complete.
+ * Memory: a parser has one block at most: from a request's first byte on, and after the request if it has not grown.
+ * It may move when it grows, so text in it is named by offset until the request is complete.
  */
 #ifndef FLASHD_NET_HTTP_INTERNAL_H
 #define FLASHD_NET_HTTP_INTERNAL_H
@@ -119,7 +119,8 @@ struct chunked {
     uint32_t overhead_bytes; /* all that is not data */
 };
 
-/* One request. Once its head is accepted, only `chunked`, `len` and what follows the head change. */
+/* One request. Once its head is accepted, what was read from it stays: only `chunked`, `len`, `room`, the request's
+ * slices and the bytes behind the head change. A head that comes again relies on that. */
 struct http_block {
     llhttp_t grammar;
     struct head_scan scan;

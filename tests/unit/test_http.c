@@ -30,6 +30,7 @@ struct outcome {
     size_t taken;
     int continues;
     uint16_t status;
+    bool http_1_0;
     char text[HTTP_BODY_BYTES_MAX + HTTP_REQUEST_LINE_BYTES_MAX + HTTP_HEAD_BYTES_MAX + 256];
 };
 
@@ -66,7 +67,9 @@ static void describe(struct outcome *outcome, const struct http_parser *parser)
 {
     outcome->text[0] = '\0';
     outcome->status = 0;
+    outcome->http_1_0 = false;
     if (outcome->fed == HTTP_FED_REQUEST) {
+        outcome->http_1_0 = http_parser_request(parser)->is_http_1_0;
         assert_int_equal(http_parser_phase(parser), HTTP_PHASE_COMPLETE);
         describe_request(outcome, http_parser_request(parser));
     } else if (outcome->fed == HTTP_FED_ERROR) {
@@ -105,10 +108,9 @@ static bool feed_piece(struct http_parser *parser, const char *data, size_t len,
 }
 
 /* Pieces of first bytes, then of rest bytes each. */
-static void feed_cut(const char *data, size_t len, size_t first, size_t rest,
-                     struct outcome *outcome)
+static void feed_to(struct http_parser *parser, const char *data, size_t len, size_t first,
+                    size_t rest, struct outcome *outcome)
 {
-    struct http_parser *parser = http_parser_new();
     outcome->taken = 0;
     outcome->continues = 0;
     outcome->fed = HTTP_FED_MORE;
@@ -120,6 +122,13 @@ static void feed_cut(const char *data, size_t len, size_t first, size_t rest,
         }
     }
     describe(outcome, parser);
+}
+
+static void feed_cut(const char *data, size_t len, size_t first, size_t rest,
+                     struct outcome *outcome)
+{
+    struct http_parser *parser = http_parser_new();
+    feed_to(parser, data, len, first, rest, outcome);
     http_parser_free(parser);
 }
 
@@ -862,26 +871,23 @@ static void test_a_connection_keeps_a_small_buffer_once_it_has_asked(void **stat
 
 #define EXPECTING(fields) POST("Expect: 100-Continue\r\n" fields, "")
 
-/* One connection asks again and again; each request is as it would be on a connection of its own. */
+/* What is asked on a connection that was used before is as on a connection of its own. */
+static void ask_again(struct http_parser *used, const char *bytes, size_t len, size_t first,
+                      size_t rest)
+{
+    feed_cut(bytes, len, first, rest, &whole);
+    feed_to(used, bytes, len, first, rest, &cut);
+    assert_same_outcome("asked again", "in pieces of", rest);
+    assert_int_equal(cut.continues, whole.continues);
+    assert_int_equal(cut.http_1_0, whole.http_1_0);
+    http_parser_reset(used);
+}
+
 static void ask_in_turn(const char *const *rows, size_t count, size_t piece)
 {
     struct connection c = connect_one();
     for (size_t i = 0; i < count; i++) {
-        size_t len = strlen(rows[i]), at = 0;
-        unsigned continues = 0;
-        enum http_fed fed = HTTP_FED_MORE;
-        for (; at < len && fed != HTTP_FED_REQUEST; at += c.taken) {
-            fed = http_parser_feed(c.parser, rows[i] + at, len - at < piece ? len - at : piece,
-                                   &c.taken);
-            assert_int_not_equal(fed, HTTP_FED_ERROR);
-            continues += fed == HTTP_FED_CONTINUE;
-        }
-        feed_cut(rows[i], len, piece, piece, &whole);
-        describe_request(&cut, http_parser_request(c.parser));
-        assert_string_equal(cut.text, whole.text);
-        assert_int_equal(continues, whole.continues);
-        assert_int_equal(at, len);
-        http_parser_reset(c.parser);
+        ask_again(c.parser, rows[i], strlen(rows[i]), piece, piece);
     }
     http_parser_free(c.parser);
 }
@@ -902,6 +908,12 @@ static void test_a_head_that_comes_again_means_the_same_again(void **state)
         CHUNKED("1\r\nh\r\n2\r\ney\r\n0\r\n\r\n"),
         EXPECTING("Content-Length: 2\r\n") "hi",
         EXPECTING("Content-Length: 2\r\n") "ho",
+        POST("Content-Length: 2\r\n", "hi"), /* does not expect */
+        "GET /A HTTP/1.1\r\n" HOST "\r\n",
+        "GET /a HTTP/1.1\r\n" HOST "\r\n", /* letter case counts */
+        "GET /a HTTP/1.1\r\n" HOST "\r\r", /* and so does the last byte */
+        "GET /a HTTP/1.1\r\n\r\n",
+        "GET /a HTTP/1.1\r\n\r\n", /* refused again */
         "GET /a?b HTTP/1.1\r\n" HOST "Authorization: Bearer x\r\nCookie: y\r\n\r\n",
         "GET /a?c HTTP/1.1\r\n" HOST "Authorization: Bearer x\r\nCookie: y\r\n\r\n",
         "GET /a?c HTTP/1.1\r\n" HOST "Authorization: Bearer x\r\nCookie: y\r\n\r\n",
@@ -929,6 +941,22 @@ static void test_a_head_that_comes_again_may_be_refused_for_its_body(void **stat
     http_parser_reset(c.parser);
     assert_int_equal(feed(&c, CHUNKED("1\r\nhe\r\n0\r\n\r\n")), HTTP_FED_ERROR);
     assert_int_equal(http_parser_error(c.parser)->status, 400);
+    http_parser_free(c.parser);
+}
+
+static void test_limits_are_a_requests_not_a_connections(void **state)
+{
+    (void)state;
+    struct connection c = connect_one();
+    begin("\r\n\r\n" CHUNKED("190;"));
+    fill('x', 500);
+    more("\r\n");
+    fill('b', 0x190);
+    more("\r\n0\r\n\r\n");
+    for (int i = 0; i < 50; i++) {
+        ask_again(c.parser, message, message_len, message_len, 1);
+        assert_int_equal(cut.fed, HTTP_FED_REQUEST);
+    }
     http_parser_free(c.parser);
 }
 
@@ -1006,6 +1034,14 @@ static void test_absent_fields_are_null_and_empty_ones_are_not(void **state)
 
 /* ---- at random ---- */
 
+static uint64_t random_seed(void)
+{
+    const char *given = getenv("HTTP_TEST_SEED");
+    uint64_t seed = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
+    print_message("HTTP_TEST_SEED=%llu\n", (unsigned long long)seed);
+    return seed * 0x9e3779b97f4a7c15u | 1;
+}
+
 static uint64_t next_random(uint64_t *state)
 {
     *state ^= *state << 13;
@@ -1055,10 +1091,7 @@ static void test_mutated_messages_end_the_same_however_they_are_cut(void **state
         "GET http://a.b:80/c?d HTTP/1.1\r\nHost: [::1]:80\r\nConnection: close\r\n\r\n",
         POST("Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 03\r\n", "abc"),
     };
-    const char *given = getenv("HTTP_TEST_SEED");
-    uint64_t seed = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
-    print_message("HTTP_TEST_SEED=%llu\n", (unsigned long long)seed);
-    uint64_t random = seed * 0x9e3779b97f4a7c15u | 1;
+    uint64_t random = random_seed();
     for (int i = 0; i < 20000; i++) {
         begin(seeds[random_below(&random, 4)]);
         mutate(&random);
@@ -1068,6 +1101,32 @@ static void test_mutated_messages_end_the_same_however_they_are_cut(void **state
         size_t first = 1 + random_below(&random, message_len);
         feed_cut(message, message_len, first, 1 + random_below(&random, 20), &cut);
         assert_same_outcome("mutated", "cut at", first);
+    }
+}
+
+static void test_mutated_messages_in_turn_are_as_on_connections_of_their_own(void **state)
+{
+    (void)state;
+    static const char *const seeds[] = {
+        POST("Content-Length: 5\r\n", "hello"),
+        CHUNKED("2;x=y\r\nhi\r\n1\r\n!\r\n0\r\nT: u\r\n\r\n"),
+        EXPECTING("Content-Length: 2\r\n") "hi",
+        "GET /c?d HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    };
+    uint64_t random = random_seed();
+    for (int i = 0; i < 5000; i++) {
+        struct connection c = connect_one();
+        const char *seed = seeds[random_below(&random, 4)];
+        for (int turn = 0; turn < 6; turn++) {
+            begin(seed);
+            if (random_below(&random, 2) == 0) {
+                mutate(&random);
+            }
+            size_t first = 1 + random_below(&random, message_len);
+            ask_again(c.parser, message, message_len,
+                      random_below(&random, 2) == 0 ? message_len : first, 20);
+        }
+        http_parser_free(c.parser);
     }
 }
 
@@ -1099,12 +1158,14 @@ int main(void)
         cmocka_unit_test(test_a_connection_keeps_a_small_buffer_once_it_has_asked),
         cmocka_unit_test(test_a_head_that_comes_again_means_the_same_again),
         cmocka_unit_test(test_a_head_that_comes_again_may_be_refused_for_its_body),
+        cmocka_unit_test(test_limits_are_a_requests_not_a_connections),
         cmocka_unit_test(test_a_promised_body_costs_nothing_before_it_comes),
         cmocka_unit_test(test_continue_is_asked_for_once_when_the_head_is_accepted),
         cmocka_unit_test(test_continue_is_not_asked_for_without_need),
         cmocka_unit_test(test_http_1_0_is_told_apart),
         cmocka_unit_test(test_absent_fields_are_null_and_empty_ones_are_not),
         cmocka_unit_test(test_mutated_messages_end_the_same_however_they_are_cut),
+        cmocka_unit_test(test_mutated_messages_in_turn_are_as_on_connections_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
