@@ -27,7 +27,7 @@
 
 enum {
     BACKLOG = 4096,
-    PORT_WAIT_MS = 2000, /* for a port that is in use; see probe_port() */
+    PORT_WAIT_MS = 2000, /* for a port that is in use; see await_port() */
     PORT_POLL_MS = 10,
     STREAMS_LEAVE = 4,      /* of the descriptors, one in four to those who buy */
     OTHER_DESCRIPTORS = 32, /* database, rings, eventfds, listeners, standard streams */
@@ -59,6 +59,12 @@ static bool make_address(const char *host, uint16_t port, union address *address
     return false;
 }
 
+static bool share_port(int fd)
+{
+    const int on = 1;
+    return setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0;
+}
+
 /* A bound socket, or -1 with errno. *port becomes the one that was given. */
 static int bind_socket(const char *host, uint16_t *port, bool shared)
 {
@@ -74,7 +80,7 @@ static int bind_socket(const char *host, uint16_t *port, bool shared)
         return -1;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (shared)
-        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+        (void)share_port(fd);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on,
                      sizeof on); /* accepted sockets inherit it */
     if (bind(fd, &address.any, bytes) != 0 || getsockname(fd, &address.any, &bytes) != 0) {
@@ -87,32 +93,39 @@ static int bind_socket(const char *host, uint16_t *port, bool shared)
     return fd;
 }
 
-/* 0, or why nobody can listen there now. server->port becomes the port. */
-static int probe_once(struct server *server)
+/* 0 and the first thread's listener, or why nobody can listen there now. It takes the port alone and shares it only then:
+ * of two servers that start at once, one gets it. server->port becomes the port. */
+static int take_port(struct server *server)
 {
     uint16_t port = server->options.port;
-    int fd = bind_socket(server->options.host, &port, false);
-    int code = fd < 0 || listen(fd, 1) != 0 ? errno : 0;
-    if (fd >= 0)
+    int fd = bind_socket(server->options.host, &port, false), code = 0;
+    if (fd < 0 || listen(fd, BACKLOG) != 0 || !share_port(fd))
+        code = errno;
+    if (code != 0 && fd >= 0)
         (void)close(fd);
+    server->nets[0].listener = code == 0 ? fd : -1;
     server->port = port;
     return code;
 }
 
+static bool fail_to_listen(const struct server *server, int code, char *error, size_t error_bytes)
+{
+    snprintf(error, error_bytes, "cannot listen on %s:%u: %s", server->options.host, server->port,
+             strerror(code));
+    return false;
+}
+
 /* A flashd that was killed may be gone and its listener not yet: the kernel takes io_uring apart in its
  * own time. So a port in use is given a moment before it counts as somebody else's. */
-static bool probe_port(struct server *server, char *error, size_t error_bytes)
+static bool await_port(struct server *server, char *error, size_t error_bytes)
 {
     const struct timespec pause = {.tv_nsec = PORT_POLL_MS * 1000000L};
-    int code = probe_once(server);
+    int code = take_port(server);
     for (int ms = 0; code == EADDRINUSE && ms < PORT_WAIT_MS; ms += PORT_POLL_MS) {
         (void)nanosleep(&pause, NULL);
-        code = probe_once(server);
+        code = take_port(server);
     }
-    if (code != 0)
-        snprintf(error, error_bytes, "cannot listen on %s:%u: %s", server->options.host,
-                 server->options.port, strerror(code));
-    return code == 0;
+    return code == 0 || fail_to_listen(server, code, error, error_bytes);
 }
 
 /* ---- opening ---- */
@@ -141,11 +154,10 @@ static bool open_net(struct server *server, uint32_t index, char *error, size_t 
     net->index = index;
     net->open_max = server->connections_max / server->options.net_threads;
     net->open_max = net->open_max > 0 ? net->open_max : 1;
-    net->listener = bind_socket(server->options.host, &port, true);
-    if (net->listener < 0 || listen(net->listener, BACKLOG) != 0) {
-        snprintf(error, error_bytes, "cannot listen on %s:%u: %s", server->options.host,
-                 server->port, strerror(errno));
-        return false;
+    if (net->listener < 0) {
+        net->listener = bind_socket(server->options.host, &port, true);
+        if (net->listener < 0 || listen(net->listener, BACKLOG) != 0)
+            return fail_to_listen(server, errno, error, error_bytes);
     }
     net->event_fd = eventfd(0, EFD_CLOEXEC);
     if (net->event_fd < 0) {
@@ -174,7 +186,7 @@ struct server *server_open(const struct server_options *options, struct engine *
     uint32_t room = descriptors_that_fit(), wanted = options->max_connections;
     server->connections_max = wanted != 0 && wanted < room ? wanted : room;
     server->streams_max = broadcast_limit(options->broadcaster, room - room / STREAMS_LEAVE);
-    bool ok = probe_port(server, error, error_bytes);
+    bool ok = await_port(server, error, error_bytes);
     for (uint32_t i = 0; ok && i < options->net_threads; i++)
         ok = open_net(server, i, error, error_bytes);
     if (ok)

@@ -4,9 +4,10 @@ import re
 import signal
 import socket
 import subprocess
+import time
 
 from harness import (SECRET, Ended, binary, command_prefix, clean_environment, eventually, expect, mint,
-                     now_ms, raises, run_flashd)
+                     now_ms, patient, raises, run_flashd)
 
 
 def assert_refused(t, args, env, names):
@@ -139,6 +140,33 @@ def test_a_port_in_use_is_told_and_no_ready_line_is_printed(t):
         ended = run_flashd(["serve", "--listen", f"127.0.0.1:{port}", "--data", t.new_data()])
     assert ended.returncode not in (0, 2) and ended.stdout == "", ended
     assert str(port) in ended.stderr, ended.stderr
+
+
+@patient
+def test_of_two_servers_that_start_at_once_one_gets_the_port(t):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    serve = ["serve", "--listen", f"127.0.0.1:{port}", "--net-threads", "2", "--data"]
+    slow_at = "inject=bind:delay_enter=2500000:when=2"  # between its first bind and its second
+    slow = subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=bind", "-e", slow_at, binary(),
+                             *serve, t.new_data()], env=clean_environment(), stdout=subprocess.PIPE,
+                            stderr=subprocess.DEVNULL, text=True)
+    try:
+        time.sleep(1.0)
+        if slow.poll() is None:  # else ptrace is not permitted here
+            ended = run_flashd([*serve, t.new_data()])
+            assert ended.returncode == 1 and ended.stdout == "" and "cannot listen" in ended.stderr, ended
+            assert slow.stdout.readline() == f"flashd listening on http://127.0.0.1:{port}\n"
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as wire:
+                wire.sendall(b"GET /sales HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert wire.recv(100).startswith(b"HTTP/1.1 200")
+    finally:
+        with open(f"/proc/{slow.pid}/task/{slow.pid}/children", encoding="ascii") as children:
+            for child in children.read().split():
+                os.kill(int(child), signal.SIGTERM)
+        slow.wait(20)
+        slow.stdout.close()
 
 
 def test_a_data_directory_that_cannot_be_is_told(t):
