@@ -3,8 +3,9 @@
  *
  * Start order (main):  engine_init, recovery (restore.h), engine_start, then the threads of net/, each
  *                      with its port.
- * Stop order (main):   reconcile_leave(), those threads (they play workers, so they end first), then engine_stop: reconciler, workers, clock, and
- *                      last the journal, which writes what is left. engine_free when nobody reads any more.
+ * Stop order (main):   reconcile_leave(), those threads (they play workers, so they end first), then
+ *                      engine_stop: reconciler, workers, clock, and last the journal, which writes what is
+ *                      left. engine_free when nobody reads any more.
  *
  * Threads: fields are grouped by who writes them. Everything here lives until engine_free().
  */

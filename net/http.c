@@ -324,12 +324,11 @@ void http_parser_reset(struct http_parser *parser)
 {
     struct http_block *last = parser->block;
     bool kept = parser->phase == HTTP_PHASE_COMPLETE && last->room == BLOCK_ROOM_FIRST;
-    if (!kept) {
-        free(last);
-    }
     if (kept) {
-        ASAN_POISON_MEMORY_REGION(last->bytes,
-                                  last->room); /* nobody looks at the last request any more */
+        /* Nobody looks at the last request any more. */
+        ASAN_POISON_MEMORY_REGION(last->bytes, last->room);
+    } else {
+        free(last);
     }
     *parser = (struct http_parser){.phase = HTTP_PHASE_IDLE, .block = kept ? last : NULL};
 }

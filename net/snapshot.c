@@ -92,9 +92,14 @@ static void open_snapshot(struct text *out, uint64_t seq, const char *list)
     text_str(out, "\":[");
 }
 
-static void put_text(struct broadcaster *b, struct stream *s, struct text *out)
+static void close_snapshot(struct text *out)
 {
     text_str(out, "]}\n\n");
+}
+
+static void put_text(struct broadcaster *b, struct stream *s, struct text *out)
+{
+    close_snapshot(out);
     if (!out->overflow)
         (void)stream_put(b, s, out->start, out->len);
     else
@@ -116,7 +121,7 @@ static uint64_t write_sales(const struct broadcaster *b, const struct sale *only
         put_sale(out, sale);
         first = false;
     }
-    text_str(out, "]}\n\n");
+    close_snapshot(out);
     return seq;
 }
 

@@ -366,6 +366,14 @@ void client_receive(struct port *port)
         check_reply(port, &reply);
 }
 
+void client_flush(struct port *port)
+{
+    if (random_chance(&sim.random, 1, 4))
+        port_flush(port);
+    else
+        port_play(port, sim.now);
+}
+
 void client_body(void *arg)
 {
     struct port *port = arg;
@@ -374,10 +382,7 @@ void client_body(void *arg)
         if (may_send())
             send_some(port);
         sim_step("port-flush");
-        if (random_chance(&sim.random, 1, 4))
-            port_flush(port);
-        else
-            port_play(port, sim.now);
+        client_flush(port);
         if (random_chance(&sim.random, 1, 50))
             sim.model.full = !sim.model.full && random_chance(&sim.random, 1, 10);
         sim_step("port-sleep");

@@ -303,10 +303,7 @@ void race_body(void *arg)
         sim_step("race-wait");
     sim.race->fire(port);
     sim.budget = 0;
-    if (random_chance(&sim.random, 1, 2))
-        port_flush(port);
-    else
-        port_play(port, sim.now);
+    client_flush(port);
     for (;;) {
         client_receive(port);
         if (port_may_sleep(port))

@@ -145,6 +145,8 @@ void client_body(void *arg);
 bool client_send(struct port *port, struct flight flight, struct sale_terms *terms);
 /* Takes the replies that are there and checks each. */
 void client_receive(struct port *port);
+/* Wakes who got commands, or, as net threads do, plays their workers. */
+void client_flush(struct port *port);
 
 /* Whether the next request asks again with a key; then what it asks. */
 bool keyed_wants_again(void);
