@@ -13,6 +13,7 @@
 
 #include "engine/books.h"
 #include "engine/id.h"
+#include "engine/marks.h"
 #include "engine/queue.h"
 #include "engine/rows.h"
 #include "engine/stock.h"
@@ -30,14 +31,8 @@ struct sale_terms {
     int64_t ends_at_ms; /* > starts_at_ms */
 };
 
-/* Why the clock is about to close the sale, while it waits for decisions made before (worker_mark).
- */
+/* Why the clock is about to close the sale, while it waits for decisions made before (marks.h). */
 enum sale_closing { CLOSING_NOT, CLOSING_PAUSE, CLOSING_STOP, CLOSING_END, CLOSING_SOLD_OUT };
-
-/* The workers' counts of flushed batches, as somebody saw them: see worker.h, "Open batches". */
-struct worker_mark {
-    uint32_t takes[WORKERS_MAX], joins[WORKERS_MAX];
-};
 
 /* What the events with a turned tint have done, of all that the books have: modulo 2^32. */
 struct tide {

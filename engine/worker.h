@@ -13,19 +13,15 @@
  * different buyers form a group, whose units one swap of the stock word takes; then one run of log slots
  * is claimed for all that took something. What gives something back (cancel) claims its slot at once.
  *
- * Open batches: between its swap of the stock word and its slot, a decision is known to its worker only.
- * Two words tell the others: bit 0 says that there may be such decisions, the rest counts the flushes.
- *   open_takes  units taken, payments           the clock, before it closes a sale, and the joins of
- *                                               other workers wait for it to move on
- *   open_joins  places taken in a waiting list  the clock waits for it
  * A join (order.queued) claims its slot only when the takes that it lost to have theirs, or the log would
  * show somebody overtaken. It waits aside; the worker goes on. So does a refusal for want of units or places (a
- * doubt): until those who have them have their slots, it would rest on what readers do not see.
+ * doubt): until those who have them have their slots, it would rest on what readers do not see. See marks.h.
  */
 #ifndef FLASHD_ENGINE_WORKER_H
 #define FLASHD_ENGINE_WORKER_H
 
 #include "engine/buyers.h"
+#include "engine/marks.h"
 #include "engine/now.h"
 #include "engine/port.h"
 #include "engine/seat.h"
@@ -67,17 +63,6 @@ struct group {
     struct candidate items[WORKER_BATCH_MAX];
 };
 
-/* Whether every decision that may have been open when `mark` was taken has its slot by now. A join
- * may stand in the younger of two lists, so it takes two flushes. */
-static inline bool takes_moved_on(uint32_t mark, uint32_t now)
-{
-    return (mark & 1) == 0 || now != mark;
-}
-static inline bool joins_moved_on(uint32_t mark, uint32_t now)
-{
-    return (mark & 1) == 0 || (now & 1) == 0 || (now >> 1) - (mark >> 1) >= 2;
-}
-
 struct worker {
     /* --- who sits on the seat only --- */
     uint32_t index;
@@ -100,17 +85,13 @@ struct worker {
     bool round_full;             /* this round: commands may have been left in the rings */
     uint32_t next_port;          /* where the next round begins, so that no port starves */
     bool nudge_clock, published; /* this round: wake the clock, wake the journal */
-    /* --- who sits on the seat writes, clock and other workers read --- */
+    /* --- who sits on the seat writes, any thread reads: marks.h --- */
     _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t open_takes;
     _Atomic uint32_t open_joins;
     /* --- any thread --- */
     _Alignas(CACHE_LINE_BYTES) struct seat seat;
     struct wake wake; /* its own thread sleeps here */
 };
-
-/* Any thread: what every worker may have open by now, and whether all of it has its slots. */
-struct worker_mark workers_mark(const struct engine *engine);
-bool workers_moved_on(const struct engine *engine, const struct worker_mark *mark);
 
 bool worker_init(struct worker *worker, struct engine *engine, uint32_t index);
 void worker_free(struct worker *worker);

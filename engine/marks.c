@@ -1,0 +1,49 @@
+/*
+ * marks.c: see marks.h.
+ *
+ * Thread: who sits on the worker's seat marks its words; any thread looks.
+ */
+#include "engine/marks.h"
+
+#include "engine/engine.h"
+
+void mark_open(_Atomic uint32_t *word)
+{
+    uint32_t value = atomic_load_explicit(word, memory_order_relaxed);
+    STEP("mark-open");
+    /* Visible to whoever meets a later swap of the stock word by this worker (release there). Release here, too: the
+     * flush before may have been another thread's, and who sees this mark sees its claims. */
+    atomic_store_explicit(word, value | 1, memory_order_release);
+}
+
+void mark_flushed(_Atomic uint32_t *word, bool still_open)
+{
+    uint32_t value = atomic_load_explicit(word, memory_order_relaxed);
+    STEP("mark-flushed");
+    /* Release: who sees the flush sees the claim. Pairs with the acquires in workers_moved_on() and
+     * others_moved_on(). */
+    atomic_store_explicit(word, ((value >> 1) + 1) << 1 | still_open, memory_order_release);
+}
+
+struct worker_mark workers_mark(const struct engine *e)
+{
+    struct worker_mark mark = {{0}, {0}};
+    for (uint32_t i = 0; i < e->options.workers; i++) {
+        STEP("workers-mark");
+        mark.takes[i] = atomic_load_explicit(&e->workers[i].open_takes, memory_order_acquire);
+        mark.joins[i] = atomic_load_explicit(&e->workers[i].open_joins, memory_order_acquire);
+    }
+    return mark;
+}
+
+bool workers_moved_on(const struct engine *e, const struct worker_mark *mark)
+{
+    for (uint32_t i = 0; i < e->options.workers; i++) {
+        STEP("workers-look");
+        uint32_t takes = atomic_load_explicit(&e->workers[i].open_takes, memory_order_acquire);
+        uint32_t joins = atomic_load_explicit(&e->workers[i].open_joins, memory_order_acquire);
+        if (!takes_moved_on(mark->takes[i], takes) || !joins_moved_on(mark->joins[i], joins))
+            return false;
+    }
+    return true;
+}
