@@ -17,7 +17,7 @@
 #include "main/hash.h"
 #include "persist/audit.h"
 #include "persist/keys.h"
-#include "persist/store.h"
+#include "persist/database.h"
 
 enum {
     EXIT_DIVERGENT = 1,
@@ -124,7 +124,7 @@ static void print_json(const struct audit_report *report, int64_t took_ms)
 static void check(const char *dir, struct bar *bar, struct audit_report *report)
 {
     char error[AUDIT_DETAIL_BYTES], path[PATH_BYTES_MAX];
-    unsigned char key[STORE_KEY_BYTES];
+    unsigned char key[DATABASE_KEY_BYTES];
     int bytes = snprintf(path, sizeof path, "%s/flashd.db", dir);
     errno = ENAMETOOLONG;
     if (bytes >= (int)sizeof path || access(path, R_OK) != 0) {
@@ -132,13 +132,13 @@ static void check(const char *dir, struct bar *bar, struct audit_report *report)
         return;
     }
     say(bar, "checking every page of the file ...");
-    sqlite3 *db = store_open_snapshot(dir, error, sizeof error);
+    sqlite3 *db = database_open_snapshot(dir, error, sizeof error);
     say(bar, "");
     if (db == NULL) {
         audit_find(report, "damaged-page", 0, "%s", error);
         return;
     }
-    if (store_key_of(db, key)) {
+    if (database_key(db, key)) {
         hash_set_key(key);
         audit(db, keyed_siphash, draw, bar, report);
         uint64_t seq;
@@ -147,7 +147,7 @@ static void check(const char *dir, struct bar *bar, struct audit_report *report)
     } else {
         audit_find(report, "damaged-page", 0, "the file has no key for its ids");
     }
-    store_close_snapshot(db);
+    database_close_snapshot(db);
     say(bar, "");
 }
 

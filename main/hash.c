@@ -8,10 +8,10 @@
 #include <sodium.h>
 #include <string.h>
 
-#include "persist/store.h"
+#include "persist/database.h"
 
 static unsigned char the_key[crypto_shorthash_KEYBYTES];
-_Static_assert(sizeof the_key == STORE_KEY_BYTES, "the store keeps a key of this size");
+_Static_assert(sizeof the_key == DATABASE_KEY_BYTES, "the store keeps a key of this size");
 
 void hash_set_key(const unsigned char *key)
 {

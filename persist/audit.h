@@ -1,7 +1,7 @@
 /*
  * audit.h: rebuilds every sale and order from the events alone and compares them with the tables.
  *
- * One pass over the events in order of seq, on a snapshot (store_open_snapshot(), which has checked the file's
+ * One pass over the events in order of seq, on a snapshot (database_open_snapshot(), which has checked the file's
  * pages). It shares with the server only the rules of an event (engine/books.h) and the text of a payload
  * (engine/payload.h), not the server's memory: nothing is kept of an event, and little of an order
  * (audit_orders.h), so it runs in bounded memory beside a server of any size. For each event:

@@ -11,7 +11,7 @@
 
 #include "engine/engine.h"
 #include "persist/row.h"
-#include "persist/store.h"
+#include "persist/database.h"
 
 enum { REMOVE_EVERY = 64, REMOVE_COUNT = 2 * REMOVE_EVERY };
 
@@ -187,7 +187,7 @@ static const char *wrong_row(sqlite3 *db, uint64_t *seq)
 {
     static const char sql[] =
         "SELECT tag, body, kind, outcome, state, seq, value FROM key_rows ORDER BY id";
-    const uint64_t last_seq = store_last_seq_of(db);
+    const uint64_t last_seq = database_last_seq(db);
     const char *wrong = NULL;
     sqlite3_stmt *rows = NULL;
     int rc = sqlite3_prepare_v2(db, sql, -1, &rows, NULL);

@@ -22,24 +22,20 @@
 #include "engine/id.h"
 #include "engine/journal.h"
 
-enum { STORE_KEY_BYTES = 16 };
-
 struct store;
 
-/* Creates data_dir and the database where they are missing, locks them against a second process,
- * checks the file, and makes sure that all of what it shows is on the disk. NULL and a line in error (no newline) on failure. min_free_bytes: below it
- * storage_full. */
+/* database_open(), to write. NULL and a line in error (no newline) on failure. min_free_bytes: below it storage_full. */
 struct store *store_open(const char *data_dir, uint64_t min_free_bytes, char *error,
                          size_t error_bytes);
-/* Checkpoints, closes, unlocks. NULL is fine. */
+/* database_close(). NULL is fine. */
 void store_close(struct store *store);
 
-/* The key for ids and names; random, made with the database. Borrowed. */
+/* Of its database (database.h). Borrowed. */
 const unsigned char *store_key(const struct store *store);
-/* seq of the last event that was ever in the database; 0 for none. */
 uint64_t store_last_seq(const struct store *store);
-/* seq of the last event that had been handed to the streams. */
 uint64_t store_published(const struct store *store);
+/* The connection that writes: for recovery. */
+sqlite3 *store_db(struct store *store);
 /* The store as the journal uses it; hash is the keyed hash made with store_key(). */
 struct journal_store store_journal(struct store *store, keyed_hash *hash);
 /* From now on, published events older than keep_ms are removed whenever the writer has a moment (retention.h);
@@ -47,14 +43,5 @@ struct journal_store store_journal(struct store *store, keyed_hash *hash);
 bool store_retain(struct store *store, int64_t keep_ms);
 /* What holds that up while somebody reads events (retention.h). Borrowed. */
 struct retention_gate *store_retention_gate(struct store *store);
-/* A read-only connection inside one read transaction, whose file has been checked: for audits, beside a
- * running server or without one. NULL and a line in error on failure. */
-sqlite3 *store_open_snapshot(const char *data_dir, char *error, size_t error_bytes);
-void store_close_snapshot(sqlite3 *db);
-uint64_t store_last_seq_of(sqlite3 *db);
-/* The key, of a snapshot. False: there is none, or it cannot be read. */
-bool store_key_of(sqlite3 *db, unsigned char key[STORE_KEY_BYTES]);
-/* For recovery, on the same connection. Borrowed. */
-sqlite3 *store_db(struct store *store);
 
 #endif

@@ -13,6 +13,7 @@
 #include "engine/check.h"
 #include "engine/view.h"
 #include "main/hash.h"
+#include "persist/database.h"
 
 enum { EVENTS_A_PAGE = 256, ORDERS_MORE = 6 };
 
@@ -135,7 +136,7 @@ bool check_life(struct check *check, struct life *life)
 static bool audit(struct check *check, const char *dir)
 {
     char line[TAPE_LINE_BYTES] = "";
-    sqlite3 *db = store_open_snapshot(dir, line, sizeof line);
+    sqlite3 *db = database_open_snapshot(dir, line, sizeof line);
     if (db == NULL)
         return wrong(check, "the audit cannot open it: %s", line);
     static struct engine engine;
@@ -143,13 +144,13 @@ static bool audit(struct check *check, const char *dir)
                                            .ports = 1,
                                            .state_interval_ms = 100,
                                            .hash = keyed_siphash,
-                                           .last_seq = store_last_seq_of(db)};
+                                           .last_seq = database_last_seq(db)};
     struct recovery found;
     MUST(engine_init(&engine, options, (struct journal_store){.self = NULL}), "memory to audit");
     struct now now = {.mono_ms = 5000, .wall_ms = 1700000000000};
     bool good = recover(db, &engine, now, &found, line, sizeof line);
     engine_free(&engine);
-    store_close_snapshot(db);
+    database_close_snapshot(db);
     return good || wrong(check, "audit: %s", line);
 }
 

@@ -1,0 +1,325 @@
+/*
+ * database.c: see database.h.
+ *
+ * Happy path: database_open: the directory is made, locked, its names synced; what the last life has left of the
+ * log is reread from the disk; the file is opened, checked page by page, given its tables and its key.
+ *
+ * Failure modes: each step says in one line what it met, and with which check; nothing is repaired.
+ *
+ * Thread: main at start; an audit's, for its snapshot.
+ */
+#include "persist/database.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/step.h"
+#include "persist/row.h"
+#include "persist/schema.h"
+
+static bool complain(char *error, size_t bytes, const char *what, const char *name, const char *why)
+{
+    snprintf(error, bytes, "%s %s: %s", what, name, why);
+    return false;
+}
+
+/* Puts the names in a directory on the disk. dir/below; below may be "". Some file systems know no such sync, or
+ * do not change (EINVAL, EROFS): they are as good as they get. */
+static bool sync_directory(const char *dir, const char *below)
+{
+    char path[DATA_DIR_BYTES_MAX + 4];
+    snprintf(path, sizeof path, "%s/%s", dir, below);
+    if (FAULT(FAULT_FORGET_DIRECTORY))
+        return true;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool synced = fsync(fd) == 0 || errno == EINVAL || errno == EROFS;
+    int why = errno;
+    (void)close(fd);
+    errno = why;
+    return synced;
+}
+
+static bool lock_dir(struct database *d, char *error, size_t bytes)
+{
+    char path[DATA_DIR_BYTES_MAX + 16];
+    if (mkdir(d->dir, 0700) != 0 && errno != EEXIST)
+        return complain(error, bytes, "cannot create data directory", d->dir, strerror(errno));
+    /* Also when it was there: who made it may have died before this. A parent that we may not read is for
+     * who made it to sync. */
+    if (!sync_directory(d->dir, "..") && errno != EACCES)
+        return complain(error, bytes, "cannot sync the parent of", d->dir, strerror(errno));
+    snprintf(path, sizeof path, "%s/flashd.lock", d->dir);
+    d->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (d->lock_fd < 0)
+        return complain(error, bytes, "cannot open", path, strerror(errno));
+    if (flock(d->lock_fd, LOCK_EX | LOCK_NB) != 0)
+        return complain(error, bytes, "data directory", d->dir,
+                        "another flashd is using it (flashd.lock is held)");
+    return true;
+}
+
+/* After a sync that failed, the kernel shows pages that the disk does not have and that it will not write. A new
+ * commit behind such a place in the log is lost with it when the power fails; a checkpoint of it tears the
+ * database. So what the last life has left of the log is synced, and then read from the disk alone. */
+static bool reread_log(const struct database *d, char *error, size_t bytes)
+{
+    char path[DATA_DIR_BYTES_MAX + 16];
+    snprintf(path, sizeof path, "%s/flashd.db-wal", d->dir);
+    int fd = FAULT(FAULT_TRUST_CACHE) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return true; /* none there; one that may not be read is SQLite's to complain about */
+    bool synced = fsync(fd) == 0;
+    int why = errno;
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    (void)close(fd);
+    return synced || complain(error, bytes, "cannot sync", path, strerror(why));
+}
+
+bool database_fail(sqlite3 *db, const char *check, char *error, size_t bytes)
+{
+    char what[64];
+    snprintf(what, sizeof what, "database check \"%s\" failed for", check);
+    return complain(error, bytes, what, sqlite3_db_filename(db, "main"), sqlite3_errmsg(db));
+}
+
+static int text_of_first_row(void *out, int columns, char **values, char **names)
+{
+    (void)names;
+    if (columns > 0 && values[0] != NULL)
+        snprintf(out, 256, "%s", values[0]);
+    return 1; /* one row is enough */
+}
+
+/* quick_check walks every page of every b-tree: torn, truncated and overwritten pages show here. */
+static bool check_file(sqlite3 *db, char *error, size_t bytes)
+{
+    char result[256] = "";
+    int rc = sqlite3_exec(db, "PRAGMA quick_check(1)", text_of_first_row, result, NULL);
+    if (rc != SQLITE_OK && rc != SQLITE_ABORT)
+        return database_fail(db, "quick_check", error, bytes);
+    for (char *line = result; (line = strchr(line, '\n')) != NULL;)
+        *line = ' ';
+    if (strcmp(result, "ok") != 0)
+        return complain(error, bytes, "database check \"quick_check\" failed for",
+                        sqlite3_db_filename(db, "main"), result);
+    return true;
+}
+
+static bool check_version(sqlite3 *db, char *error, size_t bytes)
+{
+    char version[256] = "";
+    int rc = sqlite3_exec(db, "PRAGMA user_version", text_of_first_row, version, NULL);
+    if (rc != SQLITE_OK && rc != SQLITE_ABORT)
+        return database_fail(db, "user_version", error, bytes);
+    char known[16], tables[256] = "";
+    snprintf(known, sizeof known, "%d", SCHEMA_VERSION);
+    if (strcmp(version, known) == 0)
+        return true;
+    /* A file that is being made has neither a version nor a table. */
+    if (strcmp(version, "0") == 0)
+        (void)sqlite3_exec(db, "SELECT count(*) FROM sqlite_master", text_of_first_row, tables,
+                           NULL);
+    if (strcmp(tables, "0") == 0)
+        return true;
+    return complain(
+        error, bytes, "database check \"user_version\" failed for", sqlite3_db_filename(db, "main"),
+        strcmp(version, "0") == 0 ? "not made by flashd" : "made by another version of flashd");
+}
+
+static bool open_db(struct database *d, char *error, size_t bytes)
+{
+    char path[DATA_DIR_BYTES_MAX + 16];
+    snprintf(path, sizeof path, "%s/flashd.db", d->dir);
+    if (sqlite3_open_v2(path, &d->db,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                        NULL) != SQLITE_OK)
+        return complain(error, bytes, "cannot open", path, sqlite3_errmsg(d->db));
+    (void)sqlite3_busy_timeout(d->db, 2000); /* a reader's recovery of the WAL after a crash */
+    if (sqlite3_exec(
+            d->db,
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8192;"
+            /* Debian's default writes zeros over what is removed: pages that need no write. */
+            "PRAGMA secure_delete=OFF;"
+            /* 16 MiB, twice what is checkpointed at the latest: what a log has grown to behind a reader that
+             * stayed is given back once it has gone. */
+            "PRAGMA journal_size_limit=16777216;",
+            NULL, NULL, NULL) != SQLITE_OK)
+        return database_fail(d->db, "open", error, bytes);
+    if (FAULT(FAULT_COMMIT_WITHOUT_SYNC))
+        (void)sqlite3_exec(d->db, "PRAGMA synchronous=NORMAL", NULL, NULL, NULL);
+    if (!check_version(d->db, error, bytes) || !check_file(d->db, error, bytes))
+        return false;
+    if (!schema_create(d->db))
+        return database_fail(d->db, "schema", error, bytes);
+    return true;
+}
+
+/* ---- what it says of itself ---- */
+
+/* Whether there is a row; *right: with a key in it. */
+static bool find_key(sqlite3 *db, unsigned char key[DATABASE_KEY_BYTES], bool *right)
+{
+    sqlite3_stmt *find = NULL;
+    bool found = sqlite3_prepare_v2(db, "SELECT value FROM meta WHERE key = 'hash_key'", -1, &find,
+                                    NULL) == SQLITE_OK &&
+                 sqlite3_step(find) == SQLITE_ROW;
+    *right = found && sqlite3_column_bytes(find, 0) == DATABASE_KEY_BYTES;
+    if (*right)
+        memcpy(key, sqlite3_column_blob(find, 0), DATABASE_KEY_BYTES);
+    sqlite3_finalize(find);
+    return found;
+}
+
+bool database_key(sqlite3 *db, unsigned char key[DATABASE_KEY_BYTES])
+{
+    bool right;
+    return find_key(db, key, &right) && right;
+}
+
+static bool load_key(struct database *d, char *error, size_t bytes)
+{
+    sqlite3_stmt *add = NULL;
+    bool ok = false;
+    bool found = find_key(d->db, d->key, &ok), lost = found && !ok;
+    if (!found && getrandom(d->key, DATABASE_KEY_BYTES, 0) == DATABASE_KEY_BYTES &&
+        sqlite3_prepare_v2(d->db,
+                           "INSERT INTO meta(key, value) SELECT 'hash_key', ?1"
+                           " WHERE NOT EXISTS (SELECT 1 FROM sale_rows)",
+                           -1, &add, NULL) == SQLITE_OK) {
+        sqlite3_bind_blob(add, 1, d->key, DATABASE_KEY_BYTES, SQLITE_STATIC);
+        ok = sqlite3_step(add) == SQLITE_DONE;
+        lost = ok && sqlite3_changes(d->db) == 0;
+    }
+    sqlite3_finalize(add);
+    if (lost) /* with another one, every id that was given out would be void */
+        return complain(error, bytes, "database check \"hash_key\" failed for",
+                        sqlite3_db_filename(d->db, "main"), "the key of its ids is missing");
+    return ok || database_fail(d->db, "hash_key", error, bytes);
+}
+
+static uint64_t number_of(sqlite3 *db, const char *sql)
+{
+    sqlite3_stmt *statement = NULL;
+    uint64_t number = 0;
+    if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) == SQLITE_OK &&
+        sqlite3_step(statement) == SQLITE_ROW)
+        number = number_at(statement, 0);
+    sqlite3_finalize(statement);
+    return number;
+}
+
+uint64_t database_last_seq(sqlite3 *db)
+{
+    return number_of(db, "SELECT max(coalesce((SELECT max(seq) FROM event_rows), 0),"
+                         " coalesce((SELECT seq FROM baseline), 0))");
+}
+
+uint64_t database_published(sqlite3 *db)
+{
+    return number_of(db, "SELECT max(coalesce((SELECT max(up_to_seq) FROM publications), 0),"
+                         " coalesce((SELECT seq FROM baseline), 0))");
+}
+
+/* ---- for writing ---- */
+
+/* The database and its log lie in the directory by now, until the end. SQLite has synced their names, but it
+ * takes no notice when that fails. */
+static bool sync_files(const struct database *d, char *error, size_t bytes)
+{
+    return sync_directory(d->dir, "") ||
+           complain(error, bytes, "cannot sync", d->dir, strerror(errno));
+}
+
+bool database_open(struct database *d, const char *data_dir, char *error, size_t bytes)
+{
+    *d = (struct database){.lock_fd = -1};
+    snprintf(d->dir, sizeof d->dir, "%s", data_dir);
+    if (lock_dir(d, error, bytes) && reread_log(d, error, bytes) && open_db(d, error, bytes) &&
+        load_key(d, error, bytes) && sync_files(d, error, bytes))
+        return true;
+    database_close(d);
+    return false;
+}
+
+void database_close(struct database *d)
+{
+    (void)sqlite3_close(d->db); /* the last connection's close checkpoints */
+    if (d->lock_fd >= 0)
+        (void)close(d->lock_fd);
+    *d = (struct database){.lock_fd = -1};
+}
+
+/* ---- a reader's snapshot ---- */
+
+/* "file:" and the path as a URI has it, for a file that nobody changes. */
+static void immutable_uri(const char *path, char uri[3 * DATA_DIR_BYTES_MAX + 96])
+{
+    size_t used = (size_t)snprintf(uri, 8, "file:");
+    for (; *path != '\0'; path++) {
+        bool plain = strchr("/._-", *path) != NULL || (*path >= '0' && *path <= '9') ||
+                     (*path >= 'a' && *path <= 'z') || (*path >= 'A' && *path <= 'Z');
+        used += (size_t)snprintf(uri + used, 4, plain ? "%c" : "%%%02X", (unsigned char)*path);
+    }
+    snprintf(uri + used, 16, "?immutable=1");
+}
+
+/* A directory in which we can make nothing: a read-only medium, a copy of another user's. SQLite has no place
+ * there for what readers of a log share, nor does anybody write. With a log, it is read without locks; without,
+ * SQLite is told that there is none. */
+static int open_unshared(const char *path, sqlite3 **db)
+{
+    char uri[3 * DATA_DIR_BYTES_MAX + 96], log[DATA_DIR_BYTES_MAX + 24];
+    struct stat found;
+    snprintf(log, sizeof log, "%s-wal", path);
+    if (stat(log, &found) != 0 || found.st_size == 0) {
+        immutable_uri(path, uri);
+        return sqlite3_open_v2(uri, db,
+                               SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_URI, NULL);
+    }
+    int rc = sqlite3_open_v2(path, db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, "unix-none");
+    return rc != SQLITE_OK ? rc
+                           : sqlite3_exec(*db, "PRAGMA locking_mode=EXCLUSIVE", NULL, NULL, NULL);
+}
+
+static bool begin_snapshot(sqlite3 *db)
+{
+    return sqlite3_busy_timeout(db, 2000) == SQLITE_OK &&
+           sqlite3_exec(db, "PRAGMA cache_size=-8192; BEGIN; SELECT 1 FROM sqlite_master", NULL,
+                        NULL, NULL) == SQLITE_OK;
+}
+
+sqlite3 *database_open_snapshot(const char *data_dir, char *error, size_t error_bytes)
+{
+    char path[DATA_DIR_BYTES_MAX + 16];
+    sqlite3 *db = NULL;
+    snprintf(path, sizeof path, "%s/flashd.db", data_dir);
+    int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+    bool begun = rc == SQLITE_OK && begin_snapshot(db);
+    bool refused = sqlite3_errcode(db) == SQLITE_CANTOPEN || sqlite3_errcode(db) == SQLITE_READONLY;
+    if (rc == SQLITE_OK && !begun && refused && access(data_dir, W_OK) != 0) {
+        (void)sqlite3_close(db);
+        rc = open_unshared(path, &db);
+        begun = rc == SQLITE_OK && begin_snapshot(db);
+    }
+    if (rc != SQLITE_OK)
+        (void)complain(error, error_bytes, "cannot open", path, sqlite3_errmsg(db));
+    else if (!begun)
+        (void)database_fail(db, "open", error, error_bytes);
+    else if (check_version(db, error, error_bytes) && check_file(db, error, error_bytes))
+        return db;
+    (void)sqlite3_close(db);
+    return NULL;
+}
+
+void database_close_snapshot(sqlite3 *db)
+{
+    (void)sqlite3_close(db);
+}
