@@ -255,10 +255,12 @@ static bool check_variables(const struct report *report)
 
 /* ---- third pass: values ---- */
 
-static const char *env_value(const char *name)
+/* An empty variable counts as not set, but for a secret: who meant to set one must not serve without. */
+static const char *env_value(const struct row *row, const char *name)
 {
     const char *value = name == NULL ? NULL : getenv(name);
-    return value == NULL || value[0] == '\0' ? NULL : value;
+    bool is_secret = row->kind == &kind_secret && name == row->extra_env;
+    return value == NULL || (value[0] == '\0' && !is_secret) ? NULL : value;
 }
 
 /* Flag, then FLASHD_ name, then extra name, then default. name: NAME_BYTES, as the user gave it. */
@@ -270,11 +272,11 @@ static struct candidate winner(const struct row *row, const char *flag_value, ch
         return candidate;
     }
     env_name_of(row, name);
-    candidate.text = env_value(name);
+    candidate.text = env_value(row, name);
     candidate.origin = ORIGIN_ENV;
-    if (candidate.text == NULL && env_value(row->extra_env) != NULL) {
+    if (candidate.text == NULL && env_value(row, row->extra_env) != NULL) {
         (void)snprintf(name, NAME_BYTES, "%s", row->extra_env);
-        candidate.text = env_value(name);
+        candidate.text = env_value(row, row->extra_env);
         candidate.origin = ORIGIN_EXTRA_ENV;
     }
     if (candidate.text == NULL) {

@@ -594,14 +594,23 @@ static void an_empty_variable_counts_as_unset(void **state)
 {
     (void)state;
     set("FLASHD_LISTEN", "");
-    set("FLASHD_JWT_SECRET", "");
     set("FLASHD_NO_SUCH_THING", "");
     set("FLASHD_LOG_LEVEL", "");
     set("LOG_LEVEL", "warn");
     accepts(NULL, NULL);
     assert_int_equal(settings.listen_port, 8080);
-    assert_int_equal(settings.jwt_secret.len, 0);
     assert_string_equal(settings.log_level, "warn");
+}
+
+static void an_empty_secret_is_refused_and_not_taken_for_none(void **state)
+{
+    (void)state;
+    set("FLASHD_PAYMENT_SECRET", "");
+    refuses(NULL, NULL, NULL, "FLASHD_PAYMENT_SECRET: its value (not shown) is not allowed",
+            "0 bytes");
+    unsetenv("FLASHD_PAYMENT_SECRET");
+    set("FLASHD_JWT_SECRET", "");
+    refuses(NULL, NULL, NULL, "FLASHD_JWT_SECRET: its value (not shown) is not allowed", "0 bytes");
 }
 
 static void unknown_flashd_variables_are_refused_by_name_only(void **state)
@@ -784,6 +793,7 @@ int main(void)
         FRESH(only_the_winner_is_looked_at),
         FRESH(an_error_names_the_variable_as_it_was_given),
         FRESH(an_empty_variable_counts_as_unset),
+        FRESH(an_empty_secret_is_refused_and_not_taken_for_none),
         FRESH(unknown_flashd_variables_are_refused_by_name_only),
         FRESH(variables_of_the_tests_and_of_others_pass),
         FRESH(an_odd_value_stays_on_one_line_and_is_cut),
