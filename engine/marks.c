@@ -20,8 +20,7 @@ void mark_flushed(_Atomic uint32_t *word, bool still_open)
 {
     uint32_t value = atomic_load_explicit(word, memory_order_relaxed);
     STEP("mark-flushed");
-    /* Release: who sees the flush sees the claim. Pairs with the acquires in workers_moved_on() and
-     * others_moved_on(). */
+    /* Release: who sees the flush sees the claim. Pairs with the acquire in workers_moved_on(). */
     atomic_store_explicit(word, ((value >> 1) + 1) << 1 | still_open, memory_order_release);
 }
 

@@ -71,18 +71,6 @@ static void flush_takes(struct worker *w)
     mark_flushed(&w->open_takes, false);
 }
 
-static bool others_moved_on(const struct worker *w)
-{
-    for (uint32_t i = 0; i < w->engine->options.workers; i++) {
-        STEP("mark-look");
-        uint32_t now =
-            atomic_load_explicit(&w->engine->workers[i].open_takes, memory_order_acquire);
-        if (i != w->index && !takes_moved_on(w->join_marks[i], now))
-            return false;
-    }
-    return true;
-}
-
 /* Units may have been freed for these joins before the clock could read of them: it looks again. Asked when they
  * are in the log: who frees units from then on wakes the clock, and it finds them. */
 static void nudge_for(struct worker *w, const struct pending *joins, uint32_t count)
@@ -96,7 +84,7 @@ static void flush_joins(struct worker *w)
 {
     for (int lists = 0; lists < 2; lists++) {
         if (w->joins.count > 0) {
-            if (!others_moved_on(w) && !FAULT(FAULT_JOIN_AT_ONCE))
+            if (!workers_moved_on(w->engine, &w->join_mark) && !FAULT(FAULT_JOIN_AT_ONCE))
                 return;
             uint32_t count = w->joins.count;
             flush(w, &w->joins);
@@ -111,11 +99,9 @@ static void flush_joins(struct worker *w)
         }
         w->joins = w->fresh;
         w->fresh.count = 0;
-        for (uint32_t i = 0; i < w->engine->options.workers; i++) {
-            STEP("mark-take");
-            w->join_marks[i] =
-                atomic_load_explicit(&w->engine->workers[i].open_takes, memory_order_acquire);
-        }
+        /* For takes only, or joins would wait for each other. Its own takes have been flushed in this round. */
+        w->join_mark = workers_mark(w->engine);
+        memset(w->join_mark.joins, 0, sizeof w->join_mark.joins);
     }
 }
 

@@ -73,8 +73,8 @@ struct worker {
     struct pending_list takes; /* this round's */
     struct pending_list joins,
         fresh; /* joins: waiting for marks; fresh: decided after those were taken */
-    uint32_t join_marks[WORKERS_MAX]; /* the others' open_takes, taken after the last of `joins` */
-    struct pending_list refusals;     /* this round's */
+    struct worker_mark join_mark;             /* of takes only, taken after the last of `joins` */
+    struct pending_list refusals;             /* this round's */
     struct pending_list doubts, fresh_doubts; /* as joins, fresh */
     struct worker_mark doubt_mark;            /* everybody's, taken after the last of `doubts` */
     uint32_t deferred_count;
