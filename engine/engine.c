@@ -30,6 +30,13 @@ static bool init_ports(struct engine *e)
     return true;
 }
 
+/* Zeroed, aligned to cache lines; NULL when out of memory. */
+static void *new_lines(size_t bytes)
+{
+    void *lines = aligned_alloc(CACHE_LINE_BYTES, bytes);
+    return lines != NULL ? memset(lines, 0, bytes) : NULL;
+}
+
 bool engine_init(struct engine *e, struct engine_options options, struct journal_store store)
 {
     MUST(options.workers >= 1 && options.workers <= WORKERS_MAX,
@@ -39,13 +46,11 @@ bool engine_init(struct engine *e, struct engine_options options, struct journal
     e->options = options;
     atomic_init(&e->sole_active, SOLE_ACTIVE_NONE);
     atomic_init(&e->published, options.published);
-    e->workers = aligned_alloc(CACHE_LINE_BYTES, options.workers * sizeof *e->workers);
-    e->ports = aligned_alloc(CACHE_LINE_BYTES, options.ports * sizeof *e->ports);
+    e->workers = new_lines(options.workers * sizeof *e->workers);
+    e->ports = new_lines(options.ports * sizeof *e->ports);
     e->sales = calloc(SALES_MAX, sizeof *e->sales);
     if (e->workers == NULL || e->ports == NULL || e->sales == NULL)
         return false;
-    memset(e->workers, 0, options.workers * sizeof *e->workers);
-    memset(e->ports, 0, options.ports * sizeof *e->ports);
     bool ok = log_init(&e->log, options.last_seq) && keys_init(&e->keys, options.keys) &&
               seqmap_init(&e->seqmap) && clock_init(&e->clock, e) &&
               journal_init(&e->journal, e, store, options.published);
@@ -124,13 +129,15 @@ static void *reconciler_main(void *arg)
     struct engine *e = arg;
     (void)pthread_setname_np(pthread_self(), "reconciler");
     reconcile_stand_back();
-    while (!must_stop(&e->stopping)) {
-        uint32_t seen = wake_seen(&e->reconciler.wake);
+    for (;;) {
+        uint32_t seen =
+            wake_seen(&e->reconciler.wake); /* read before the flag: a stop sets that, then wakes */
+        if (must_stop(&e->stopping))
+            return NULL;
         int64_t sleep_ms;
         if (!reconcile_round(&e->reconciler, now_read(), &sleep_ms))
             wake_wait(&e->reconciler.wake, seen, sleep_ms);
     }
-    return NULL;
 }
 
 static void *journal_main(void *arg)
