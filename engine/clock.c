@@ -78,13 +78,8 @@ static uint64_t emit(struct clock *c, struct sale *sale, enum event_kind kind, s
 static void open_sale(struct clock *c, struct sale *sale, enum event_kind kind, struct now now)
 {
     const struct event event = claim(c, sale, NULL, kind, now);
-    (void)stock_set_state(&sale->stock, SALE_ACTIVE);
+    stock_set_state(&sale->stock, SALE_ACTIVE);
     publish(c, &event);
-}
-
-static uint8_t tint_of(struct stock met, uint8_t bit)
-{
-    return met.tint ? bit : 0;
 }
 
 /* ---- out of the log ---- */
@@ -133,7 +128,7 @@ static void begin_closing(struct clock *c, struct sale *sale, enum sale_closing 
     if (closing != CLOSING_SOLD_OUT) {
         /* Visible to whoever meets the swap. */
         atomic_store_explicit(&sale->unlogged, true, memory_order_relaxed);
-        (void)stock_set_state(&sale->stock, closing == CLOSING_END ? SALE_ENDED : SALE_PAUSED);
+        stock_set_state(&sale->stock, closing == CLOSING_END ? SALE_ENDED : SALE_PAUSED);
     }
     sale->closing = closing;
     sale->mark = workers_mark(c->engine);
@@ -199,7 +194,7 @@ static void expire_holds(struct clock *c, struct sale *sale, struct now now)
                 continue; /* paid or cancelled this moment: look again */
             struct event event = claim(c, sale, order, EVENT_ORDER_EXPIRED, now);
             order_settle(order, ORDER_EXPIRED);
-            event.tint = tint_of(stock_give(&sale->stock, order->quantity, 0), TINT_UNITS);
+            event.tint = stock_tint(stock_give(&sale->stock, order->quantity, 0), TINT_UNITS);
             if (FAULT(FAULT_DOUBLE_RELEASE))
                 (void)stock_give(&sale->stock, order->quantity, 0);
             publish(c, &event);
@@ -216,7 +211,7 @@ static bool clear_head(struct clock *c, struct sale *sale, struct now now)
         return false;
     struct event event = claim(c, sale, order, EVENT_ORDER_CLEARED, now);
     order_settle(order, ORDER_CLEARED);
-    event.tint = tint_of(stock_give(&sale->stock, 0, 1), TINT_PLACE);
+    event.tint = stock_tint(stock_give(&sale->stock, 0, 1), TINT_PLACE);
     publish(c, &event);
     queue_pop(&sale->waiting);
     return true;
@@ -261,7 +256,7 @@ static bool promote_head(struct clock *c, struct sale *sale, struct order *order
     order_settle(order, ORDER_PAYMENT);
     if (!FAULT(FAULT_PLACE_BEFORE_SLOT))
         given = stock_give(&sale->stock, 0, 1);
-    event.tint = tint_of(taken, TINT_UNITS) | tint_of(given, TINT_PLACE);
+    event.tint = stock_tint(taken, TINT_UNITS) | stock_tint(given, TINT_PLACE);
     publish(c, &event);
     queue_pop(&sale->waiting);
     return true;

@@ -83,11 +83,6 @@ static void add(struct pending_list *list, const struct worker *w, const struct 
     p->event.tint = tint;
 }
 
-static uint8_t tint_of(struct stock met, uint8_t bit)
-{
-    return met.tint ? bit : 0;
-}
-
 /* ---- buy ---- */
 
 static enum outcome check_state(struct stock stock)
@@ -332,7 +327,7 @@ static bool take_again(stock_word *word, uint32_t units, uint8_t *tint)
             return false;
         to.available -= units;
         if (stock_swap(word, &seen, to)) {
-            *tint = tint_of(to, TINT_UNITS);
+            *tint = stock_tint(to, TINT_UNITS);
             return true;
         }
     }
@@ -422,7 +417,7 @@ static void decide_cancel(struct worker *w, const struct ask *ask)
     order_settle(order, ORDER_CANCELLED);
     if (!FAULT(FAULT_RELEASE_BEFORE_CLAIM) && !(FAULT(FAULT_LOST_UPDATE) && sale->index == 0))
         stock = stock_give(&sale->stock, units, !held);
-    p.event.tint = tint_of(stock, held ? TINT_UNITS : TINT_PLACE);
+    p.event.tint = stock_tint(stock, held ? TINT_UNITS : TINT_PLACE);
     log_one(w, &p, seq);
     w->nudge_clock = w->nudge_clock || (stock.waiting > 0 && stock.available > 0);
 }

@@ -47,6 +47,16 @@ struct piece {
     char text[PIECE_BYTES_MAX];
 };
 
+bool diag_level_of(const char *name, enum diag_level *level)
+{
+    for (size_t i = 0; i < sizeof level_names / sizeof *level_names; i++)
+        if (strcmp(name, level_names[i]) == 0) {
+            *level = (enum diag_level)i;
+            return true;
+        }
+    return false;
+}
+
 void diag_configure(enum diag_level minimum, bool json)
 {
     minimum_level = minimum;

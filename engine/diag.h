@@ -14,6 +14,8 @@
 
 enum diag_level { DIAG_DEBUG, DIAG_INFO, DIAG_WARN, DIAG_ERROR };
 
+/* False: no level has that name. */
+bool diag_level_of(const char *name, enum diag_level *level);
 void diag_configure(enum diag_level minimum, bool json);
 void diag(enum diag_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

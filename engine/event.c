@@ -8,7 +8,7 @@
 #include "engine/check.h"
 
 static const struct event_row rows[EVENT_KIND_COUNT] = {
-#define X(name, wire, aggregate, state) [EVENT_##name] = {wire, aggregate, state},
+#define X(name, wire, state) [EVENT_##name] = {wire, state},
     EVENTS(X)
 #undef X
 };

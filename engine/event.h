@@ -2,8 +2,7 @@
  * event.h: one decision, as it stands in the log: one fixed-size record, one cache line.
  *
  * Threads: a worker or the clock fills it, the log publishes it, every reader reads it.
- * The table holds all kinds: wire name (contract.md), aggregate, and for orders the state it leads
- * to. Adding a kind touches one row here, its effect in books.c and its payload in payload.c.
+ * The table holds all kinds: wire name (contract.md), and for orders the state it leads to. Adding a kind touches one row here, its effect in books.c and its payload in payload.c.
  */
 #ifndef FLASHD_ENGINE_EVENT_H
 #define FLASHD_ENGINE_EVENT_H
@@ -13,26 +12,26 @@
 
 #include "engine/order.h"
 
-/*    name             wire name            aggregate  order state after */
+/*    name             wire name           order state after */
 #define EVENTS(X)                                                                                  \
-    X(SALE_CREATED, "sale.created", "sale", ORDER_NONE)                                            \
-    X(SALE_STARTED, "sale.started", "sale", ORDER_NONE)                                            \
-    X(SALE_PAUSED, "sale.paused", "sale", ORDER_NONE)                                              \
-    X(SALE_RESUMED, "sale.resumed", "sale", ORDER_NONE)                                            \
-    X(SALE_ENDED, "sale.ended", "sale", ORDER_NONE)                                                \
-    X(SALE_SOLD_OUT, "sale.sold_out", "sale", ORDER_NONE)                                          \
-    X(ORDER_RESERVED, "order.reserved", "order", ORDER_PAYMENT)                                    \
-    X(ORDER_QUEUED, "order.queued", "order", ORDER_WAITING)                                        \
-    X(ORDER_PROMOTED, "order.promoted", "order", ORDER_PAYMENT)                                    \
-    X(ORDER_PAID, "order.paid", "order", ORDER_PAID)                                               \
-    X(ORDER_EXPIRED, "order.expired", "order", ORDER_EXPIRED)                                      \
-    X(ORDER_CANCELLED, "order.cancelled", "order", ORDER_CANCELLED)                                \
-    X(ORDER_CLEARED, "order.cleared", "order", ORDER_CLEARED)                                      \
-    X(ORDER_REFUND_DUE, "order.refund_due", "order", ORDER_EXPIRED)                                \
-    X(SALE_STOPPED, "sale.paused", "sale", ORDER_NONE) /* by a reconciliation */
+    X(SALE_CREATED, "sale.created", ORDER_NONE)                                                    \
+    X(SALE_STARTED, "sale.started", ORDER_NONE)                                                    \
+    X(SALE_PAUSED, "sale.paused", ORDER_NONE)                                                      \
+    X(SALE_RESUMED, "sale.resumed", ORDER_NONE)                                                    \
+    X(SALE_ENDED, "sale.ended", ORDER_NONE)                                                        \
+    X(SALE_SOLD_OUT, "sale.sold_out", ORDER_NONE)                                                  \
+    X(ORDER_RESERVED, "order.reserved", ORDER_PAYMENT)                                             \
+    X(ORDER_QUEUED, "order.queued", ORDER_WAITING)                                                 \
+    X(ORDER_PROMOTED, "order.promoted", ORDER_PAYMENT)                                             \
+    X(ORDER_PAID, "order.paid", ORDER_PAID)                                                        \
+    X(ORDER_EXPIRED, "order.expired", ORDER_EXPIRED)                                               \
+    X(ORDER_CANCELLED, "order.cancelled", ORDER_CANCELLED)                                         \
+    X(ORDER_CLEARED, "order.cleared", ORDER_CLEARED)                                               \
+    X(ORDER_REFUND_DUE, "order.refund_due", ORDER_EXPIRED)                                         \
+    X(SALE_STOPPED, "sale.paused", ORDER_NONE) /* by a reconciliation */
 
 enum event_kind {
-#define X(name, wire, aggregate, state) EVENT_##name,
+#define X(name, wire, state) EVENT_##name,
     EVENTS(X)
 #undef X
         EVENT_KIND_COUNT
@@ -40,7 +39,6 @@ enum event_kind {
 
 struct event_row {
     const char *wire_name;
-    const char *aggregate;
     enum order_state state_after; /* ORDER_NONE for a sale's event */
 };
 

@@ -57,6 +57,12 @@ struct stock {
     bool tint;
 };
 
+/* The bit, a TINT_… of struct event, if the word that a change met had its tint turned. */
+static inline uint8_t stock_tint(struct stock met, uint8_t bit)
+{
+    return met.tint ? bit : 0;
+}
+
 static inline uint64_t stock_pack(struct stock s)
 {
     return (uint64_t)s.state << 62 | (uint64_t)s.sold_out << 61 | (uint64_t)s.tint << 60 |
@@ -133,15 +139,15 @@ static inline struct stock stock_turn(stock_word *word)
                                                   memory_order_acq_rel));
 }
 
-/* Clock: moves the sale's state; worker: sets sold_out. Returns the word after. */
-static inline struct stock stock_set_state(stock_word *word, enum sale_state state)
+/* Clock: moves the sale's state; worker: sets sold_out. */
+static inline void stock_set_state(stock_word *word, enum sale_state state)
 {
     uint64_t seen = stock_load_word(word);
     for (;;) {
         struct stock to = stock_unpack(seen);
         to.state = state;
         if (stock_swap(word, &seen, to))
-            return to;
+            return;
     }
 }
 

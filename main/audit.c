@@ -16,8 +16,8 @@
 #include "engine/text.h"
 #include "main/hash.h"
 #include "persist/audit.h"
-#include "persist/keys.h"
 #include "persist/database.h"
+#include "persist/keys.h"
 
 enum {
     EXIT_DIVERGENT = 1,

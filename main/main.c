@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/check.h"
 #include "engine/diag.h"
 #include "engine/engine.h"
 #include "main/audit.h"
@@ -68,15 +69,6 @@ static int complain(const char *line)
 }
 
 /* ---- serving ---- */
-
-static enum diag_level level_of(const char *name)
-{
-    static const char *const names[] = {"debug", "info", "warn", "error"};
-    for (int i = DIAG_DEBUG; i < DIAG_ERROR; i++)
-        if (strcmp(name, names[i]) == 0)
-            return (enum diag_level)i;
-    return DIAG_ERROR;
-}
 
 static bool open_engine(struct process *p, bool demo, char *error)
 {
@@ -208,7 +200,9 @@ static void close_all(struct process *p)
 static int serve(struct process *p, bool demo)
 {
     char error[LINE_BYTES_MAX] = "";
-    diag_configure(level_of(p->settings.log_level), p->settings.log_json);
+    enum diag_level level;
+    MUST(diag_level_of(p->settings.log_level, &level), "a level that the settings allow");
+    diag_configure(level, p->settings.log_json);
     sigset_t stop = block_stop_signals();
     bool opened = open_engine(p, demo, error) && recover_engine(p, error) &&
                   open_broadcaster(p, error) && open_server(p, error);
