@@ -28,7 +28,7 @@ enum {
     JSON_BYTES_MAX = 4096 + 8 * AUDIT_FINDINGS_MAX * AUDIT_DETAIL_BYTES,
 };
 
-/* There is nothing to audit: no file, or none that we may read. */
+/* There is nothing to audit: no file, or none that we can read. */
 static const char no_database[] = "no-database";
 
 /* ---- the bar ---- */
@@ -132,10 +132,11 @@ static void check(const char *dir, struct bar *bar, struct audit_report *report)
         return;
     }
     say(bar, "checking every page of the file ...");
-    sqlite3 *db = database_open_snapshot(dir, error, sizeof error);
+    bool damaged;
+    sqlite3 *db = database_open_snapshot(dir, &damaged, error, sizeof error);
     say(bar, "");
     if (db == NULL) {
-        audit_find(report, "damaged-page", 0, "%s", error);
+        audit_find(report, damaged ? "damaged-page" : no_database, 0, "%s", error);
         return;
     }
     if (database_key(db, key)) {

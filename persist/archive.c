@@ -12,6 +12,7 @@
 #include "engine/diag.h"
 #include "engine/event.h"
 #include "engine/step.h"
+#include "persist/database.h"
 #include "persist/row.h"
 
 struct archive {
@@ -21,22 +22,24 @@ struct archive {
 
 struct archive *archive_open(const char *data_dir, char *error, size_t error_bytes)
 {
-    char path[1024];
     struct archive *a = calloc(1, sizeof *a);
-    snprintf(path, sizeof path, "%s/flashd.db", data_dir);
-    if (a != NULL &&
-        sqlite3_open_v2(path, &a->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) ==
-            SQLITE_OK &&
-        sqlite3_busy_timeout(a->db, 2000) == SQLITE_OK &&
-        sqlite3_prepare_v3(a->db,
+    if (a == NULL) {
+        snprintf(error, error_bytes, "out of memory");
+        return NULL;
+    }
+    a->db = database_open_reader(data_dir, error, error_bytes);
+    if (a->db == NULL) {
+        archive_close(a);
+        return NULL;
+    }
+    if (sqlite3_prepare_v3(a->db,
                            "SELECT seq, kind, sale, ord, payload FROM event_rows WHERE seq > ?1"
                            " ORDER BY seq LIMIT ?2",
                            -1, SQLITE_PREPARE_PERSISTENT, &a->page, NULL) == SQLITE_OK &&
         sqlite3_prepare_v3(a->db, "SELECT seq + 1 FROM baseline", -1, SQLITE_PREPARE_PERSISTENT,
                            &a->oldest, NULL) == SQLITE_OK)
         return a;
-    snprintf(error, error_bytes, "cannot open %s for reading: %s", path,
-             a != NULL ? sqlite3_errmsg(a->db) : "out of memory");
+    (void)database_fail(a->db, "schema", error, error_bytes);
     archive_close(a);
     return NULL;
 }

@@ -23,6 +23,8 @@
 #include "persist/row.h"
 #include "persist/schema.h"
 
+enum { BUSY_MS = 2000 }; /* for a lock that another connection has for a moment */
+
 static bool complain(char *error, size_t bytes, const char *what, const char *name, const char *why)
 {
     snprintf(error, bytes, "%s %s: %s", what, name, why);
@@ -81,6 +83,23 @@ static bool reread_log(const struct database *d, char *error, size_t bytes)
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
     (void)close(fd);
     return synced || complain(error, bytes, "cannot sync", path, strerror(why));
+}
+
+/* What SQLite makes of a log beside a missing or an empty database: a leftover, which it deletes. Here the log may be
+ * all that is left of the data. */
+static bool check_log(const char *dir, char *error, size_t bytes)
+{
+    char path[DATA_DIR_BYTES_MAX + 16], log[DATA_DIR_BYTES_MAX + 16];
+    struct stat database, left;
+    snprintf(path, sizeof path, "%s/flashd.db", dir);
+    snprintf(log, sizeof log, "%s/flashd.db-wal", dir);
+    bool gone = stat(path, &database) != 0 ? errno == ENOENT : database.st_size == 0;
+    if (!gone || stat(log, &left) != 0 || left.st_size == 0)
+        return true;
+    return complain(error, bytes, "database check \"log\" failed for", path,
+                    "it is missing or empty, and its write-ahead log flashd.db-wal is not; put the "
+                    "file back, or"
+                    " move the log away to begin anew");
 }
 
 bool database_fail(sqlite3 *db, const char *check, char *error, size_t bytes)
@@ -142,7 +161,7 @@ static bool open_db(struct database *d, char *error, size_t bytes)
                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
                         NULL) != SQLITE_OK)
         return complain(error, bytes, "cannot open", path, sqlite3_errmsg(d->db));
-    (void)sqlite3_busy_timeout(d->db, 2000); /* a reader's recovery of the WAL after a crash */
+    (void)sqlite3_busy_timeout(d->db, BUSY_MS); /* a reader's recovery of the WAL after a crash */
     if (sqlite3_exec(
             d->db,
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8192;"
@@ -242,8 +261,9 @@ bool database_open(struct database *d, const char *data_dir, char *error, size_t
 {
     *d = (struct database){.lock_fd = -1};
     snprintf(d->dir, sizeof d->dir, "%s", data_dir);
-    if (lock_dir(d, error, bytes) && reread_log(d, error, bytes) && open_db(d, error, bytes) &&
-        load_key(d, error, bytes) && sync_files(d, error, bytes))
+    if (lock_dir(d, error, bytes) && reread_log(d, error, bytes) &&
+        check_log(d->dir, error, bytes) && open_db(d, error, bytes) && load_key(d, error, bytes) &&
+        sync_files(d, error, bytes))
         return true;
     database_close(d);
     return false;
@@ -257,7 +277,20 @@ void database_close(struct database *d)
     *d = (struct database){.lock_fd = -1};
 }
 
-/* ---- a reader's snapshot ---- */
+/* ---- for reading ---- */
+
+sqlite3 *database_open_reader(const char *data_dir, char *error, size_t bytes)
+{
+    char path[DATA_DIR_BYTES_MAX + 16];
+    sqlite3 *db = NULL;
+    snprintf(path, sizeof path, "%s/flashd.db", data_dir);
+    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
+        sqlite3_busy_timeout(db, BUSY_MS) == SQLITE_OK)
+        return db;
+    (void)complain(error, bytes, "cannot open", path, sqlite3_errmsg(db));
+    (void)sqlite3_close(db);
+    return NULL;
+}
 
 /* "file:" and the path as a URI has it, for a file that nobody changes. */
 static void immutable_uri(const char *path, char uri[3 * DATA_DIR_BYTES_MAX + 96])
@@ -291,16 +324,27 @@ static int open_unshared(const char *path, sqlite3 **db)
 
 static bool begin_snapshot(sqlite3 *db)
 {
-    return sqlite3_busy_timeout(db, 2000) == SQLITE_OK &&
+    return sqlite3_busy_timeout(db, BUSY_MS) == SQLITE_OK &&
            sqlite3_exec(db, "PRAGMA cache_size=-8192; BEGIN; SELECT 1 FROM sqlite_master", NULL,
                         NULL, NULL) == SQLITE_OK;
 }
 
-sqlite3 *database_open_snapshot(const char *data_dir, char *error, size_t error_bytes)
+/* Whether what SQLite said last, or the check of the pages, is about what the file holds. */
+static bool is_damage(sqlite3 *db)
+{
+    int code = sqlite3_errcode(db);
+    return code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
+}
+
+sqlite3 *database_open_snapshot(const char *data_dir, bool *damaged, char *error,
+                                size_t error_bytes)
 {
     char path[DATA_DIR_BYTES_MAX + 16];
     sqlite3 *db = NULL;
     snprintf(path, sizeof path, "%s/flashd.db", data_dir);
+    *damaged = !check_log(data_dir, error, error_bytes);
+    if (*damaged)
+        return NULL;
     int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
     bool begun = rc == SQLITE_OK && begin_snapshot(db);
     bool refused = sqlite3_errcode(db) == SQLITE_CANTOPEN || sqlite3_errcode(db) == SQLITE_READONLY;
@@ -313,8 +357,12 @@ sqlite3 *database_open_snapshot(const char *data_dir, char *error, size_t error_
         (void)complain(error, error_bytes, "cannot open", path, sqlite3_errmsg(db));
     else if (!begun)
         (void)database_fail(db, "open", error, error_bytes);
-    else if (check_version(db, error, error_bytes) && check_file(db, error, error_bytes))
-        return db;
+    else if (check_version(db, error, error_bytes)) {
+        if (check_file(db, error, error_bytes))
+            return db;
+        *damaged = true;
+    }
+    *damaged = *damaged || is_damage(db);
     (void)sqlite3_close(db);
     return NULL;
 }

@@ -31,9 +31,12 @@ bool database_open(struct database *database, const char *data_dir, char *error,
 /* Checkpoints, closes, unlocks. A closed one is fine. */
 void database_close(struct database *database);
 
-/* A read-only connection inside one read transaction: for audits, beside a running server or without one. NULL and a
- * line in error on failure. */
-sqlite3 *database_open_snapshot(const char *data_dir, char *error, size_t error_bytes);
+/* A read-only connection beside the server's own, for short reads. NULL and a line in error on failure. */
+sqlite3 *database_open_reader(const char *data_dir, char *error, size_t error_bytes);
+/* A read-only connection inside one read transaction, its file checked: for audits, beside a running server or without
+ * one. NULL and a line in error on failure; *damaged: because of what the file holds, not because it cannot be read. */
+sqlite3 *database_open_snapshot(const char *data_dir, bool *damaged, char *error,
+                                size_t error_bytes);
 void database_close_snapshot(sqlite3 *db);
 
 /* --- what a file says of itself, on any connection --- */

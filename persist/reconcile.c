@@ -21,6 +21,7 @@
 #include "engine/diag.h"
 #include "engine/payload.h"
 #include "persist/baseline.h"
+#include "persist/database.h"
 #include "persist/reconcile_pass.h"
 #include "persist/retention.h"
 
@@ -53,22 +54,20 @@ static const char *const statements[STMT_COUNT] = {
 struct ledger *ledger_open(const char *data_dir, struct retention_gate *gate, char *error,
                            size_t error_bytes)
 {
-    char path[1024];
     struct ledger *l = calloc(1, sizeof *l);
-    if (l != NULL)
-        l->gate = gate;
-    snprintf(path, sizeof path, "%s/flashd.db", data_dir);
-    bool ok = l != NULL &&
-              sqlite3_open_v2(path, &l->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) ==
-                  SQLITE_OK &&
-              sqlite3_busy_timeout(l->db, 2000) == SQLITE_OK;
+    if (l == NULL) {
+        snprintf(error, error_bytes, "out of memory");
+        return NULL;
+    }
+    l->gate = gate;
+    l->db = database_open_reader(data_dir, error, error_bytes);
+    bool ok = l->db != NULL;
     for (int i = 0; ok && i < STMT_COUNT; i++)
         ok = sqlite3_prepare_v3(l->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
-                                &l->statements[i], NULL) == SQLITE_OK;
+                                &l->statements[i], NULL) == SQLITE_OK ||
+             database_fail(l->db, "schema", error, error_bytes);
     if (ok)
         return l;
-    snprintf(error, error_bytes, "cannot open %s for reading: %s", path,
-             l != NULL ? sqlite3_errmsg(l->db) : "out of memory");
     ledger_close(l);
     return NULL;
 }

@@ -169,7 +169,8 @@ def test_a_database_of_somebody_else_is_not_touched(t):
     database.close()
     with open(os.path.join(data, "flashd.db"), "rb") as file:
         before = file.read()
-    assert audit(data)[1]["check"] == "damaged-page"
+    status, told = audit(data)
+    assert status == 1 and told["check"] == "no-database" and "not made by flashd" in told["detail"], told
     ended = run_flashd(["serve", "--listen", "127.0.0.1:0", "--data", data], timeout_s=20)
     assert ended.returncode == 1 and "not made by flashd" in ended.stderr, ended
     database = sqlite3.connect(os.path.join(data, "flashd.db"))
@@ -518,6 +519,17 @@ def test_a_damaged_page(t):
         os.truncate(os.path.join(copy, "flashd.db"), pages // 2 * 4096)
         status, told = audit(copy)
         assert status == 1 and told["check"] == "damaged-page", told
+
+
+def test_a_database_of_another_version_is_not_called_damaged(t):
+    data = Data(t, events=500)
+    database = sqlite3.connect(os.path.join(data.dir, "flashd.db"))
+    database.execute("PRAGMA user_version = 999")
+    database.close()
+    status, told = audit(data.dir)
+    assert status == 1 and told["check"] == "no-database" and "another version" in told["detail"], told
+    ended = run_flashd(["audit", data.dir])
+    assert ended.returncode == 1 and "cannot be audited" in ended.stdout and "DIVERGENT" not in ended.stdout, ended
 
 
 def test_a_byte_that_turned_within_a_payload(t):

@@ -332,6 +332,30 @@ def test_a_truncated_file_is_refused(t):
     damaged(t, damage)
 
 
+def test_a_log_without_its_database_is_refused_and_left_alone(t):
+    """SQLite takes it for a leftover and deletes it, and it may be all that is left of the data."""
+    shop = t.shop()
+    order = shop.must_hold(shop.open_sale(stock=3), "ann")
+    shop.kill()
+    log = shop.db_path + "-wal"
+    with open(shop.db_path, "rb") as database, open(log, "rb") as written:
+        whole, before = database.read(), written.read()
+    assert before, "the log is empty"
+    for lose in (lambda: os.truncate(shop.db_path, 0), lambda: os.unlink(shop.db_path)):
+        lose()
+        ended = run_flashd(["serve", "--listen", "127.0.0.1:0", "--data", shop.data], timeout_s=20)
+        assert ended.returncode == 1 and 'check "log"' in ended.stderr and "flashd.db-wal" in ended.stderr, ended
+        ended = run_flashd(["audit", shop.data])
+        assert ended.returncode == 1 and ("cannot open" in ended.stdout or "flashd.db-wal" in ended.stdout), ended
+        with open(log, "rb") as written:
+            assert written.read() == before, "the log was touched"
+    with open(shop.db_path, "wb") as database:
+        database.write(whole)
+    shop.start()
+    assert shop.order(order)["state"] == "payment"
+    shop.balance_books()
+
+
 def test_a_missing_event_is_refused(t):
     said = damaged(t, statement("DELETE FROM event_rows WHERE seq = 57"))
     assert "57" in said or "58" in said or "56" in said, said

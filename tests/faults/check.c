@@ -136,7 +136,8 @@ bool check_life(struct check *check, struct life *life)
 static bool audit(struct check *check, const char *dir)
 {
     char line[TAPE_LINE_BYTES] = "";
-    sqlite3 *db = database_open_snapshot(dir, line, sizeof line);
+    bool damaged;
+    sqlite3 *db = database_open_snapshot(dir, &damaged, line, sizeof line);
     if (db == NULL)
         return wrong(check, "the audit cannot open it: %s", line);
     static struct engine engine;
