@@ -10,10 +10,14 @@
 #include <stdio.h>
 
 #include "engine/engine.h"
-#include "persist/row.h"
 #include "persist/database.h"
+#include "persist/row.h"
 
-enum { REMOVE_EVERY = 64, REMOVE_COUNT = 2 * REMOVE_EVERY };
+enum {
+    REMOVE_EVERY = 64,
+    REMOVE_COUNT = 2 * REMOVE_EVERY,
+    CLOCK_STEP_MS = 3600 * 1000 /* of the wall clock, back, that the audit allows for */
+};
 
 bool key_rows_prepare(struct key_rows *rows, sqlite3 *db)
 {
@@ -176,10 +180,13 @@ static uint64_t seq_without_its_event(sqlite3 *db)
 
 static uint64_t seq_answered_twice(sqlite3 *db)
 {
-    static const char sql[] = "SELECT max(seq) FROM key_rows GROUP BY tag HAVING count(*) > 1"
-                              " AND max(asked_at_ms) - min(asked_at_ms) <= ?1 LIMIT 1";
-    static const int numbers[] = {KEY_KEEP_MS};
-    return first_seq(db, sql, numbers, 1);
+    /* Row by row, since a key may be used again once it has been forgotten. That is measured on the monotonic clock,
+     * and the rows have the wall clock's time, which somebody may have set back. */
+    static const char sql[] = "SELECT seq FROM (SELECT seq, asked_at_ms - lag(asked_at_ms) OVER "
+                              "(PARTITION BY tag ORDER BY id) AS apart"
+                              " FROM key_rows) WHERE apart BETWEEN -?1 AND ?2 LIMIT 1";
+    static const int numbers[] = {CLOCK_STEP_MS, KEY_KEEP_MS - CLOCK_STEP_MS};
+    return first_seq(db, sql, numbers, 2);
 }
 
 /* NULL, or what is wrong with a row by itself; *seq: its own, UINT64_MAX when they cannot be read. */
