@@ -175,8 +175,12 @@ static bool begin(void *self)
 
 static bool checkpoint(struct store *s)
 {
+    int pages = s->wal_pages;
+    int64_t began_mono_ms = now_read().mono_ms;
     int rc = sqlite3_wal_checkpoint_v2(s->base.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     s->wal_pages = 0;
+    diag(DIAG_DEBUG, "checkpoint of %d pages took %lld ms", pages,
+         (long long)(now_read().mono_ms - began_mono_ms));
     if (rc == SQLITE_OK || rc == SQLITE_BUSY)
         return true;
     diag(DIAG_ERROR, "checkpoint failed: %s", sqlite3_errmsg(s->base.db));

@@ -238,6 +238,16 @@ def test_the_log_is_lines_of_text_or_of_json(t):
         assert entry["level"] in ("info", "warn") and entry["message"] and entry["time"], entry
 
 
+def test_the_debug_log_level_tells_of_checkpoints(t):
+    shop = t.shop("--log-level", "debug")
+    sale = shop.open_sale(stock=1000)
+
+    def told():
+        shop.must_hold(sale, f"buyer {time.monotonic_ns()}")
+        return "debug checkpoint of 1" in shop.log()
+    eventually(told, within_s=20, what="a checkpoint in the log")
+
+
 def test_an_error_log_level_keeps_quiet(t):
     shop = t.shop("--log-level", "error")
     shop.open_sale(stock=1)
