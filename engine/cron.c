@@ -14,6 +14,8 @@
 #include <stddef.h>
 
 #include "engine/check.h"
+#include "engine/civil.h"
+#include "engine/now.h"
 
 enum { FIELD_MINUTE, FIELD_HOUR, FIELD_DAY, FIELD_MONTH, FIELD_WEEKDAY, FIELD_COUNT };
 
@@ -24,7 +26,6 @@ enum {
 };
 
 static const int64_t ms_per_minute = 60000;
-static const int64_t year_9999_end_ms = 253402300799999;
 
 struct field_rule {
     uint32_t min, max;
@@ -154,31 +155,9 @@ bool cron_parse(const char *text, struct cron *cron, const char **problem)
     return why == NULL;
 }
 
-struct date {
-    uint32_t month, day; /* from 1 */
-};
-
-/* The civil date of a day number since 1970-01-01: years start in March here, so that the leap day
- * is a year's last (Hinnant, "chrono-compatible low-level date algorithms"). */
-static struct date date_of_day(uint32_t day_number)
-{
-    uint32_t shifted = day_number + 719468; /* days since 0000-03-01 */
-    uint32_t day_of_cycle = shifted % CALENDAR_CYCLE_DAYS;
-    uint32_t year_of_cycle =
-        (day_of_cycle - day_of_cycle / 1460 + day_of_cycle / 36524 - day_of_cycle / 146096) / 365;
-    uint32_t day_of_year =
-        day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
-    uint32_t month_from_march = (5 * day_of_year + 2) / 153;
-    uint32_t month = month_from_march < 10 ? month_from_march + 3 : month_from_march - 9;
-    return (struct date){
-        .month = month,
-        .day = day_of_year - (153 * month_from_march + 2) / 5 + 1,
-    };
-}
-
 static bool day_matches(const struct cron *cron, uint32_t day_number)
 {
-    struct date date = date_of_day(day_number);
+    const struct civil_date date = civil_of_days(day_number);
     MUST(date.month >= 1 && date.month <= 12 && date.day >= 1 && date.day <= 31, "a civil date");
     if ((cron->months >> date.month & 1U) == 0)
         return false;
@@ -203,7 +182,7 @@ static int32_t next_minute_of_day(const struct cron *cron, uint32_t from)
 int64_t cron_next_ms(const struct cron *cron, int64_t after_wall_ms)
 {
     MUST(cron != NULL, "a schedule to follow");
-    if (after_wall_ms > year_9999_end_ms)
+    if (after_wall_ms > WALL_MS_MAX)
         return -1;
     int64_t first_minute = after_wall_ms < 0 ? 0 : after_wall_ms / ms_per_minute + 1;
     uint32_t first_day = (uint32_t)(first_minute / MINUTES_PER_DAY);

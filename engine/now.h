@@ -11,6 +11,9 @@
 #include <stdint.h>
 #include <time.h>
 
+/* The last moment of the year 9999: the last that ISO 8601 has four digits for. */
+#define WALL_MS_MAX INT64_C(253402300799999)
+
 struct now {
     int64_t mono_ms;
     int64_t wall_ms;

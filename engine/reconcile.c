@@ -19,6 +19,7 @@
 
 #include "engine/check.h"
 #include "engine/engine.h"
+#include "engine/versioned.h"
 
 enum {
     LOOKS_MAX = 32, /* sales that the clock is asked for at once: some microseconds of its time */
@@ -370,25 +371,14 @@ static const char *run_parts(struct reconciler *r, struct reconcile_run *run)
 static void publish(struct reconciler *r)
 {
     uint64_t words[RECONCILE_RESULT_WORDS];
-    uint32_t version = atomic_load_explicit(&r->version, memory_order_relaxed);
     memcpy(words, &r->result, sizeof words);
-    atomic_store_explicit(&r->version, version + 1, memory_order_relaxed);
-    /* Release: the odd version is seen before any new word. Pairs with reconcile_result(). */
-    for (int i = 0; i < RECONCILE_RESULT_WORDS; i++)
-        atomic_store_explicit(&r->words[i], words[i], memory_order_release);
-    atomic_store_explicit(&r->version, version + 2, memory_order_release);
+    versioned_write(&r->version, r->words, words, RECONCILE_RESULT_WORDS);
 }
 
 struct reconcile_result reconcile_result(const struct reconciler *r)
 {
     uint64_t words[RECONCILE_RESULT_WORDS];
-    uint32_t before, after;
-    do {
-        before = atomic_load_explicit(&r->version, memory_order_acquire);
-        for (int i = 0; i < RECONCILE_RESULT_WORDS; i++)
-            words[i] = atomic_load_explicit(&r->words[i], memory_order_acquire);
-        after = atomic_load_explicit(&r->version, memory_order_relaxed);
-    } while (before != after || (before & 1) != 0);
+    versioned_read(&r->version, r->words, words, RECONCILE_RESULT_WORDS);
     struct reconcile_result result;
     memcpy(&result, words, sizeof result);
     return result;

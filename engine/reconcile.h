@@ -115,7 +115,7 @@ struct reconciler {
     struct reconcile_options options;
     struct reconcile_result result;
     /* --- reconciler writes, any thread reads --- */
-    _Atomic uint32_t version; /* odd while the words change */
+    _Atomic uint64_t version; /* of the words: versioned.h */
     _Atomic uint64_t words[RECONCILE_RESULT_WORDS];
     _Atomic int64_t next_wall_ms; /* -1: never */
     _Atomic bool running;

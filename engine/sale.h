@@ -80,7 +80,7 @@ struct sale {
     struct tide tide;                         /* as far as the books */
     uint32_t tickets;                         /* orders that ever queued */
     /* --- journal writes after the commit, any thread reads: view.h --- */
-    _Atomic uint64_t view_version; /* odd while the fields below change */
+    _Atomic uint64_t view_version; /* of view_words: versioned.h */
     _Atomic uint64_t view_words[VIEW_WORDS];
     struct rows paid;               /* struct order *, in order of payment */
     struct rows waiting_bits;       /* bit t of word t/64: ticket t still waits */

@@ -5,6 +5,9 @@
  */
 #include "engine/text.h"
 
+#include "engine/civil.h"
+#include "engine/now.h"
+
 void text_number(struct text *text, uint64_t number)
 {
     char digits[20];
@@ -31,18 +34,6 @@ void text_seconds(struct text *text, uint64_t us)
     text_bytes(text, fraction, sizeof fraction);
 }
 
-/* Days since 1970-01-01 to a civil date: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms",
- * civil_from_days, for days >= 0. */
-static void civil_from_days(int64_t days, int64_t *year, int64_t *month, int64_t *day)
-{
-    int64_t z = days + 719468, era = z / 146097, doe = z % 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
-    *day = doy - (153 * mp + 2) / 5 + 1;
-    *month = mp < 10 ? mp + 3 : mp - 9;
-    *year = yoe + era * 400 + (*month <= 2);
-}
-
 /* The whole second as text, "2026-01-02T03:04:05"; neighbouring events share it. */
 struct second_text {
     int64_t key; /* the second plus 1; 0: empty */
@@ -51,12 +42,12 @@ struct second_text {
 
 static void write_second(struct second_text *memo, int64_t second)
 {
-    int64_t year, month, day, of_day = second % 86400;
-    civil_from_days(second / 86400, &year, &month, &day);
+    const struct civil_date date = civil_of_days(second / 86400);
+    int64_t of_day = second % 86400;
     memcpy(memo->text, "0000-00-00T00:00:00.000Z", TEXT_TIME_CHARS);
-    put_digits(memo->text, 4, year);
-    put_digits(memo->text + 5, 2, month);
-    put_digits(memo->text + 8, 2, day);
+    put_digits(memo->text, 4, date.year);
+    put_digits(memo->text + 5, 2, date.month);
+    put_digits(memo->text + 8, 2, date.day);
     put_digits(memo->text + 11, 2, of_day / 3600);
     put_digits(memo->text + 14, 2, of_day / 60 % 60);
     put_digits(memo->text + 17, 2, of_day % 60);
@@ -68,8 +59,7 @@ void text_time(struct text *text, int64_t wall_ms)
     /* Several, since an event's payload shows its own time and its deadline in turns; a prime
      * number, so that holds of whole minutes do not share an entry with now. */
     static _Thread_local struct second_text memos[13];
-    static const int64_t last_ms = 253402300799999; /* end of year 9999 */
-    int64_t ms = wall_ms < 0 ? 0 : wall_ms > last_ms ? last_ms : wall_ms;
+    int64_t ms = wall_ms < 0 ? 0 : wall_ms > WALL_MS_MAX ? WALL_MS_MAX : wall_ms;
     struct second_text *memo = &memos[ms / 1000 % 13];
     if (memo->key != ms / 1000 + 1)
         write_second(memo, ms / 1000);

@@ -1,11 +1,12 @@
 /*
  * view.c: the journal's writes and the readers' copies (see view.h).
  *
- * Ordering: counters lie in atomic words between two writes of view_version; a reader that saw
- * the same even version before and after has one moment's counters. Everything else is a single
- * atomic word or an append (rows.h).
+ * Ordering: a sale's counters are versioned words (versioned.h). Everything else is a single atomic word or an append
+ * (rows.h).
  */
 #include "engine/view.h"
+
+#include "engine/versioned.h"
 
 enum { WORD_BITS = 64 };
 
@@ -13,7 +14,6 @@ void view_publish(struct sale *sale)
 {
     const struct books *b = &sale->books;
     uint32_t sold = b->sold + (FAULT(FAULT_FLIP_COUNTER) && sale->index == 0 && b->sold > 2);
-    uint64_t version = atomic_load_explicit(&sale->view_version, memory_order_relaxed);
     const struct tide *t = &sale->tide;
     const uint64_t words[VIEW_WORDS] = {b->seq,
                                         (uint64_t)b->available << 32 | b->held,
@@ -21,24 +21,7 @@ void view_publish(struct sale *sale)
                                         (uint64_t)b->state << 1 | b->sold_out,
                                         (uint64_t)t->available << 32 | t->waiting,
                                         (uint64_t)t->sold << 32 | t->turns};
-    atomic_store_explicit(&sale->view_version, version + 1, memory_order_relaxed);
-    /* Release: the odd version is seen before any new word. Pairs with the acquires of view_sale().
-     */
-    for (int i = 0; i < VIEW_WORDS; i++)
-        atomic_store_explicit(&sale->view_words[i], words[i], memory_order_release);
-    atomic_store_explicit(&sale->view_version, version + 2, memory_order_release);
-}
-
-/* One moment's words: the first `count`. */
-static inline void read_words(const struct sale *sale, uint64_t *words, int count)
-{
-    uint64_t before, after;
-    do {
-        before = atomic_load_explicit(&sale->view_version, memory_order_acquire);
-        for (int i = 0; i < count; i++)
-            words[i] = atomic_load_explicit(&sale->view_words[i], memory_order_acquire);
-        after = atomic_load_explicit(&sale->view_version, memory_order_relaxed);
-    } while (before != after || (before & 1) != 0);
+    versioned_write(&sale->view_version, sale->view_words, words, VIEW_WORDS);
 }
 
 static inline struct books books_of(const struct sale *sale, const uint64_t *words)
@@ -56,14 +39,14 @@ static inline struct books books_of(const struct sale *sale, const uint64_t *wor
 struct books view_sale(const struct sale *sale)
 {
     uint64_t words[VIEW_BOOKS_WORDS];
-    read_words(sale, words, VIEW_BOOKS_WORDS);
+    versioned_read(&sale->view_version, sale->view_words, words, VIEW_BOOKS_WORDS);
     return books_of(sale, words);
 }
 
 struct books view_tide(const struct sale *sale, struct tide *tide)
 {
     uint64_t words[VIEW_WORDS];
-    read_words(sale, words, VIEW_WORDS);
+    versioned_read(&sale->view_version, sale->view_words, words, VIEW_WORDS);
     *tide = (struct tide){.available = (uint32_t)(words[4] >> 32),
                           .waiting = (uint32_t)words[4],
                           .sold = (uint32_t)(words[5] >> 32),

@@ -13,13 +13,13 @@
 #include <string.h>
 
 #include "engine/buyers.h"
+#include "engine/now.h"
 #include "engine/text.h"
 #include "persist/audit_pass.h"
 #include "persist/baseline.h"
 #include "persist/row.h"
 
 enum { PROGRESS_EVERY = 4096 };
-static const int64_t TIME_MAX_MS = 253402300799999; /* the end of the year 9999 */
 
 /* What the tables say may be anything, and is cut anywhere; a terminal or a JSON parser will read it. */
 static void make_printable(char *text)
@@ -117,7 +117,7 @@ static bool sale_is_sound(sqlite3_stmt *row)
            audit_are_numbers(row, 0, 1) && audit_are_numbers(row, 3, 15) &&
            sqlite3_column_int64(row, 0) > 0 && number_at(row, 3) <= PRODUCT_QTY_MAX &&
            number_at(row, 9) < SALE_STATE_COUNT && number_at(row, 10) <= 1 && starts >= 0 &&
-           starts <= TIME_MAX_MS && ends >= 0 && ends <= TIME_MAX_MS &&
+           starts <= WALL_MS_MAX && ends >= 0 && ends <= WALL_MS_MAX &&
            number_at(row, 6) <= HOLD_MS_MAX;
 }
 
