@@ -220,7 +220,7 @@ static bool must_follow_group(struct group *group, const struct command *command
            (group->sale != command->sale || (*filter_word(group, hash) >> hash % 64 & 1) != 0);
 }
 
-static void join_group(struct group *group, struct candidate candidate, uint64_t hash)
+static void group_add(struct group *group, struct candidate candidate, uint64_t hash)
 {
     if (group->count == 0) {
         group->sale = candidate.command->sale;
@@ -283,8 +283,7 @@ static void decide_buy(struct worker *w, const struct ask *ask)
     if (outcome == OUTCOME_CREATED && !buyers_reserve(&w->buyers, hash, w->group.count + 1))
         outcome = OUTCOME_OVERLOAD;
     if (outcome == OUTCOME_CREATED)
-        join_group(&w->group, (struct candidate){command, previous, (uint8_t)live, ask->port},
-                   hash);
+        group_add(&w->group, (struct candidate){command, previous, (uint8_t)live, ask->port}, hash);
     else
         refuse(w, ask, previous, outcome, (enum order_state)live);
 }

@@ -65,7 +65,7 @@ struct engine {
 /* False when out of memory; engine_free() is safe then. */
 bool engine_init(struct engine *engine, struct engine_options options, struct journal_store store);
 void engine_free(struct engine *engine);
-/* Starts the threads worker-N, clock and writer. False when the system gives no thread. */
+/* Starts the threads worker-N, clock, writer and reconciler. False when the system gives no thread. */
 bool engine_start(struct engine *engine);
 void engine_stop(struct engine *engine);
 

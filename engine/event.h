@@ -2,7 +2,8 @@
  * event.h: one decision, as it stands in the log: one fixed-size record, one cache line.
  *
  * Threads: a worker or the clock fills it, the log publishes it, every reader reads it.
- * The table holds all kinds: wire name (contract.md), and for orders the state it leads to. Adding a kind touches one row here, its effect in books.c and its payload in payload.c.
+ * The table holds all kinds: wire name (contract.md), and for orders the state it leads to. Adding a kind touches one
+ * row here, its effect in books.c and its payload in payload.c.
  */
 #ifndef FLASHD_ENGINE_EVENT_H
 #define FLASHD_ENGINE_EVENT_H

@@ -73,8 +73,7 @@ void journal_free(struct journal *journal);
 enum journal_result { JOURNAL_IDLE, JOURNAL_WROTE, JOURNAL_FAILED };
 /* Writes one batch, if there is one. After JOURNAL_FAILED: journal->error, and no further call. */
 enum journal_result journal_round(struct journal *journal);
-/* After recovery: makes engine->sole_active true. Also called when a batch changed a sale's state.
- */
+/* Recomputes engine->sole_active: after recovery, and when a batch changed a sale's state. */
 void journal_refresh_sole_active(struct engine *engine);
 
 #endif

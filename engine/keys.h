@@ -15,8 +15,8 @@
  *     CLAIMED -> IN_FLIGHT -> SETTLED, which may be reused KEY_KEEP_MS after the request; or back to FREE
  * Two threads must never both begin the same key, though slots become free at any time and so two of them may
  * claim different slots. The bucket's version decides: it is read before the bucket is searched, and moved on
- * by swap after a slot was claimed. Who fails has not seen a bucket that nobody has added to: it gives the
- * slot back and looks again. No thread waits for another: a swap fails only because another one succeeded.
+ * by swap after a slot was claimed. If that swap fails, another key was added since the search: the thread gives
+ * its slot back and searches again. No thread waits for another: a swap fails only because another one succeeded.
  *
  * Threads: any; whose turn it is with a key in flight, above. A full bucket is KEY_NO_ROOM.
  * Memory:  KEY_BYTES_PER_KEY for each key of the capacity, touched as it is used; nothing without keys.
@@ -104,8 +104,8 @@ void keys_forget(struct keys *keys, uint32_t number);
 void keys_note(struct keys *keys, uint32_t number, uint8_t kind, uint8_t outcome, uint8_t state);
 /* Worker: a refusal that saw nothing after seq is to be made durable. Wake the journal after it. */
 void keys_hand_over(struct keys *keys, uint32_t number, uint64_t seq);
-/* Port: whether the answer is durable. In any other state than IN_FLIGHT it was, and so long ago that the slot
- * is reused: who waits for it has not forgotten it. Acquire: pairs with keys_settle(). */
+/* Port: whether the answer is durable. Any state but IN_FLIGHT means yes: the port that waits has not forgotten the
+ * key, so it was settled, and its slot may have been reused since. Acquire: pairs with keys_settle(). */
 static inline bool keys_is_settled(const struct keys *keys, uint32_t number)
 {
     const struct key_bucket *bucket = &keys->buckets[number / KEY_WORDS];

@@ -45,10 +45,10 @@ struct order {
     _Atomic uint8_t state;
     /* --- worker that owns the buyer --- */
     bool refund_due; /* a payment came too late and order.refund_due has said so */
-    uint8_t owner;   /* index of that worker */
     /* --- journal only --- */
     uint8_t logged; /* state after the last event that the journal has read */
     /* --- set once, before the order is published in the log --- */
+    uint8_t owner; /* index of the worker that owns the buyer */
     uint8_t name_bytes;
     uint32_t quantity;
     uint32_t sale; /* index */

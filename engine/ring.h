@@ -1,5 +1,5 @@
 /*
- * ring.h: Concurrency Kit's single-producer single-consumer rings, by value, for two record types.
+ * ring.h: Concurrency Kit's single-producer single-consumer rings, by value.
  *
  * RING(name), for a struct name, gives: name_ring_init/free, name_ring_push (producer),
  * name_ring_pop (consumer). Threads: exactly one pushes, exactly one pops. Release in push pairs

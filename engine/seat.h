@@ -1,10 +1,11 @@
 /*
- * seat.h: who plays a worker just now. What a worker owns is touched only by the thread that sits on its seat.
+ * seat.h: which thread plays a worker just now. What a worker owns is touched only by the thread on its seat.
  *
- * After flat combining (Hendler, Incze, Shavit, Tzafrir, SPAA 2010): who has commands for a worker decides them itself
- * if the seat is free, and nobody has to be woken for that. Who finds it taken leaves a call, and goes; who sits there
- * learns of the call when it leaves, and sees to it that somebody sits down once more. So nobody waits for a seat, and
- * no call is lost: a call and the leaving are both exchanges on one word, and one of them comes first.
+ * After flat combining (Hendler, Incze, Shavit, Tzafrir, SPAA 2010): a thread that has commands for a worker decides
+ * them itself if the seat is free, and no other has to be woken for that. A thread that finds the seat taken marks it
+ * as called and moves on; the one that holds it sees the mark on leaving, and makes sure that the seat is taken once
+ * more. So no thread waits for a seat, and no call is lost: calling and leaving are both exchanges on one word, and
+ * one of them comes first.
  *
  * Threads: any. Taking it acquires what was released by leaving it, and leaving it acquires what callers released.
  */
@@ -23,7 +24,7 @@ struct seat {
     _Atomic uint32_t state;
 };
 
-/* False: it is taken, and now who sits there is called. */
+/* False: it is taken, and marked as called now. */
 static inline bool seat_take(struct seat *seat)
 {
     uint32_t seen = SEAT_FREE, next;

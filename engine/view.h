@@ -4,8 +4,8 @@
  *
  * A reply that shows this view never shows a decision that a crash could take back.
  *
- * Threads: view_apply() on the journal only; the rest on any thread, without locks. A sale's
- * counters are read as one consistent copy (a version that is odd while they change).
+ * Threads: view_apply() and view_publish(): the journal, and main during recovery; the rest: any thread,
+ * without locks. A sale's counters are read as one consistent copy (a version that is odd while they change).
  */
 #ifndef FLASHD_ENGINE_VIEW_H
 #define FLASHD_ENGINE_VIEW_H

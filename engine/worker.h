@@ -14,8 +14,9 @@
  * is claimed for all that took something. What gives something back (cancel) claims its slot at once.
  *
  * A join (order.queued) claims its slot only when the takes that it lost to have theirs, or the log would
- * show somebody overtaken. It waits aside; the worker goes on. So does a refusal for want of units or places (a
- * doubt): until those who have them have their slots, it would rest on what readers do not see. See marks.h.
+ * show somebody overtaken. Meanwhile it is set aside, and the worker carries on. A refusal for lack of units or
+ * places (a doubt) is set aside likewise: until the orders that took them are in the log, it would rest on
+ * something that readers cannot see. See marks.h.
  */
 #ifndef FLASHD_ENGINE_WORKER_H
 #define FLASHD_ENGINE_WORKER_H

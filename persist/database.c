@@ -31,8 +31,8 @@ static bool complain(char *error, size_t bytes, const char *what, const char *na
     return false;
 }
 
-/* Puts the names in a directory on the disk. dir/below; below may be "". Some file systems know no such sync, or
- * do not change (EINVAL, EROFS): they are as good as they get. */
+/* Puts the names in a directory on the disk. dir/below; below may be "". Some file systems do not support this sync, or
+ * are read-only (EINVAL, EROFS): nothing more can be done there. */
 static bool sync_directory(const char *dir, const char *below)
 {
     char path[DATA_DIR_BYTES_MAX + 4];
@@ -68,7 +68,9 @@ static bool lock_dir(struct database *d, char *error, size_t bytes)
     return true;
 }
 
-/* After a sync that failed, the kernel shows pages that the disk does not have and that it will not write. A new
+/* "Log" in this file: SQLite's write-ahead log, flashd.db-wal.
+ *
+ * After a sync that failed, the kernel shows pages that the disk does not have and that it will not write. A new
  * commit behind such a place in the log is lost with it when the power fails; a checkpoint of it tears the
  * database. So what the last life has left of the log is synced, and then read from the disk alone. */
 static bool reread_log(const struct database *d, char *error, size_t bytes)
@@ -304,9 +306,8 @@ static void immutable_uri(const char *path, char uri[3 * DATA_DIR_BYTES_MAX + 96
     snprintf(uri + used, 16, "?immutable=1");
 }
 
-/* A directory in which we can make nothing: a read-only medium, a copy of another user's. SQLite has no place
- * there for what readers of a log share, nor does anybody write. With a log, it is read without locks; without,
- * SQLite is told that there is none. */
+/* For a directory that we cannot write to: a read-only medium, another user's copy. SQLite cannot create its -shm file
+ * there, and nobody writes. With a log, it is read without locks; without one, the file is opened as immutable. */
 static int open_unshared(const char *path, sqlite3 **db)
 {
     char uri[3 * DATA_DIR_BYTES_MAX + 96], log[DATA_DIR_BYTES_MAX + 24];

@@ -5,9 +5,9 @@
  * sale at the seq its readers saw; compare_sale_row() at S) -> replay_orders() (a page of orders at a time, and
  * what moved meanwhile).
  *
- * Why there is no false alarm: a row and committed memory name the seq of their last event. As far as the
- * replay has come that is its business; beyond, it becomes a sample, and the events that follow must lead to
- * it. Memory is read when everything that the replay has taken is visible, so it is never older.
+ * Why there is no false alarm: a row and committed memory name the seq of their last event. If the replay has
+ * come that far, they are compared at once; if not, they are kept as a sample, and compared when it gets there.
+ * Memory is read when everything that the replay has taken is visible, so it is never older.
  *
  * A sale that differs in a way that the replay cannot go on from is left out from there; the others go on.
  *

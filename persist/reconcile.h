@@ -22,7 +22,8 @@ struct ledger;
 
 struct retention_gate;
 
-/* A read-only connection of its own; borrows the gate, which a run holds. NULL and a line in error (no newline) on failure. */
+/* A read-only connection of its own; borrows the gate, which a run holds. NULL and a line in error (no newline) on
+ * failure. */
 struct ledger *ledger_open(const char *data_dir, struct retention_gate *gate, char *error,
                            size_t error_bytes);
 void ledger_close(struct ledger *ledger);

@@ -40,8 +40,8 @@ enum {
     RETENTION_LOOK_MS = 1000, /* when nothing was old enough */
 };
 
-/* Who reads events page by page holds the gate meanwhile, so that none is removed before its eyes. Never waited
- * for by the writer: a step that finds it held does not happen. Any thread takes and gives it back. */
+/* A thread that reads events page by page holds the gate meanwhile, so that none is removed while it reads. The writer
+ * never waits for it: a step that finds it held does not happen. Any thread takes and gives it back. */
 struct retention_gate {
     _Atomic bool taken;
 };

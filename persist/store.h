@@ -24,7 +24,8 @@
 
 struct store;
 
-/* database_open(), to write. NULL and a line in error (no newline) on failure. min_free_bytes: below it storage_full. */
+/* database_open(), to write. min_free_bytes: below it storage_full. NULL and a line in error (no newline) on
+ * failure. */
 struct store *store_open(const char *data_dir, uint64_t min_free_bytes, char *error,
                          size_t error_bytes);
 /* database_close(). NULL is fine. */
