@@ -57,8 +57,9 @@ static void take_batch(struct journal *j)
 
 static bool fail(struct journal *j, const char *what, const struct event *event, const char *why)
 {
-    snprintf(j->error, sizeof j->error, "%s%s%s (seq %llu)", what, why != NULL ? ": " : "",
-             why != NULL ? why : "", (unsigned long long)(event != NULL ? event->seq : 0));
+    uint64_t seq = event != NULL ? event->seq : log_committed(&j->engine->log);
+    snprintf(j->error, sizeof j->error, "%s%s%s (%s %llu)", what, why != NULL ? ": " : "",
+             why != NULL ? why : "", event != NULL ? "seq" : "after seq", (unsigned long long)seq);
     return false;
 }
 

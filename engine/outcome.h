@@ -20,7 +20,7 @@
     X(SOLD_OUT, 400, "sold-out", "too few units are left unsold")                                  \
     X(ALREADY_JOINED, 400, "already-joined", "the buyer already has an order in this sale")        \
     X(QUANTITY_OVER_LIMIT, 400, "quantity-over-limit",                                             \
-      "quantity is above what one buyer may take")                                                 \
+      "quantity is above what one buyer may take, or all that the sale has")                       \
     X(WAITLIST_FULL, 400, "waitlist-full", "the waiting list is full")                             \
     X(NOT_IN_PAYMENT, 400, "not-in-payment", "the order is not waiting for payment")               \
     X(HOLD_EXPIRED, 400, "hold-expired",                                                           \

@@ -23,6 +23,7 @@
 #include "main/audit.h"
 #include "main/demo.h"
 #include "main/hash.h"
+#include "main/mint.h"
 #include "main/settings.h"
 #include "net/broadcast.h"
 #include "net/server.h"
@@ -234,77 +235,13 @@ static int serve(struct process *p, bool demo)
     return EXIT_SUCCESS;
 }
 
-/* ---- other commands ---- */
-
-struct token_request {
-    const char *role, *subject, *ttl;
-};
-
-/* As --name VALUE, whose value is then argv[++*at], or as --name=VALUE. */
-static bool take_flag(int argc, char **argv, int *at, const char *name, const char **value)
-{
-    size_t len = strlen(name);
-    if (strncmp(argv[*at], name, len) != 0)
-        return false;
-    if (argv[*at][len] == '=')
-        *value = argv[*at] + len + 1;
-    else if (argv[*at][len] == '\0' && *at + 1 < argc)
-        *value = argv[++*at];
-    else
-        return false;
-    return true;
-}
-
-/* Takes --role, --sub and --ttl out of argv; what is left is for the settings. */
-static int take_token_flags(int argc, char **argv, struct token_request *request)
-{
-    int kept = 0;
-    for (int i = 0; i < argc; i++)
-        if (!take_flag(argc, argv, &i, "--role", &request->role) &&
-            !take_flag(argc, argv, &i, "--sub", &request->subject) &&
-            !take_flag(argc, argv, &i, "--ttl", &request->ttl))
-            argv[kept++] = argv[i];
-    return kept;
-}
-
-static bool role_named(const char *name, enum token_role *role)
-{
-    *role = strcmp(name, "admin") == 0 ? ROLE_ADMIN : ROLE_CONSUMER;
-    return *role == ROLE_ADMIN || strcmp(name, "consumer") == 0;
-}
-
-static int print_token(struct process *p, const struct token_request *request)
-{
-    char *end = NULL;
-    errno = 0;
-    long long ttl_s = strtoll(request->ttl, &end, 10);
-    enum token_role role = ROLE_NONE; /* a user's: good for the own stream only */
-    if (request->role != NULL && !role_named(request->role, &role))
-        return complain("--role must be admin or consumer");
-    if (request->subject == NULL)
-        return complain("--sub NAME is required: 1 to 64 bytes");
-    if (errno != 0 || end == request->ttl || *end != '\0' || ttl_s < 1 || ttl_s > 315360000)
-        return complain("--ttl must be 1 to 315360000 seconds");
-    if (p->settings.jwt_secret.len == 0)
-        return complain("no secret to sign with: set --jwt-secret-file or FLASHD_JWT_SECRET");
-    char token[2048];
-    if (!token_mint(&p->settings.jwt_secret, role, request->subject, now_read().wall_ms, ttl_s,
-                    token, sizeof token))
-        return complain("--sub must be 1 to 64 bytes of UTF-8 without control characters");
-    return puts(token) >= 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+/* ---- commands ---- */
 
 static int run_command(struct process *p, const char *command, int argc, char **argv)
 {
     char error[SETTINGS_ERROR_BYTES];
-    struct token_request token = {NULL, NULL, "3600"};
-    bool minting = strcmp(command, "token") == 0;
-    if (minting)
-        argc = take_token_flags(argc, argv, &token);
     if (!settings_load(&p->settings, argc, argv, error, sizeof error))
         return complain(error);
-    if (minting)
-        return print_token(p, &token);
     if (strcmp(command, "config") == 0) {
         settings_print(&p->settings, stdout);
         return EXIT_SUCCESS;
@@ -314,7 +251,7 @@ static int run_command(struct process *p, const char *command, int argc, char **
 
 int main(int argc, char **argv)
 {
-    static const char *const commands[] = {"serve", "demo", "config", "token"};
+    static const char *const commands[] = {"serve", "demo", "config"};
     static struct process process; /* too large for a stack */
     /* Threads' heaps grow and shrink in large steps: fewer system calls under load. */
     (void)mallopt(M_TOP_PAD, 1 << 20);
@@ -329,13 +266,15 @@ int main(int argc, char **argv)
         return printf("flashd %s\n", FLASHD_VERSION) > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     if (argc >= 2 && strcmp(argv[1], "audit") == 0)
         return audit_run(argc - 2, argv + 2);
+    if (argc >= 2 && strcmp(argv[1], "token") == 0)
+        return mint_run(argc - 2, argv + 2);
     for (size_t i = 0; argc >= 2 && i < sizeof commands / sizeof *commands; i++)
         if (strcmp(argv[1], commands[i]) == 0)
             return run_command(&process, argv[1], argc - 2, argv + 2);
     char line[LINE_BYTES_MAX];
     snprintf(line, sizeof line,
-             "unknown command \"%s\"; known: serve, demo, audit, config, token, --help, "
-             "--version",
-             argc >= 2 ? argv[1] : "");
+             "%s%s%s; known: serve, demo, audit, config, token, --help, --version",
+             argc >= 2 ? "unknown command \"" : "a command is missing", argc >= 2 ? argv[1] : "",
+             argc >= 2 ? "\"" : "");
     return complain(line);
 }

@@ -52,8 +52,11 @@ static bool sync_directory(const char *dir, const char *below)
 static bool lock_dir(struct database *d, char *error, size_t bytes)
 {
     char path[DATA_DIR_BYTES_MAX + 16];
+    struct stat found;
     if (mkdir(d->dir, 0700) != 0 && errno != EEXIST)
         return complain(error, bytes, "cannot create data directory", d->dir, strerror(errno));
+    if (stat(d->dir, &found) != 0 || !S_ISDIR(found.st_mode))
+        return complain(error, bytes, "cannot use as data directory", d->dir, strerror(ENOTDIR));
     /* Also when it was there: who made it may have died before this. A parent that we may not read is for
      * who made it to sync. */
     if (!sync_directory(d->dir, "..") && errno != EACCES)

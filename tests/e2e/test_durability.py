@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -483,6 +484,8 @@ def test_a_failed_commit_stops_the_process_with_a_clear_line(t):
     assert status == 70, f"it ended with {status}"
     said = shop.log().strip().splitlines()[-1].lower()
     assert "stopping" in said and ("commit" in said or "writ" in said), said
+    after = int(re.search(r"\(after seq (\d+)\)", said)[1])
+    assert after >= 2, said  # the sale and its start, and the orders that were answered
     shop._gone()
     shop.start()
     shop.balance_books()

@@ -171,9 +171,13 @@ def test_of_two_servers_that_start_at_once_one_gets_the_port(t):
 
 
 def test_a_data_directory_that_cannot_be_is_told(t):
-    path = t.file("a-file", "")
-    ended = run_flashd(["serve", "--listen", "127.0.0.1:0", "--data", path])
-    assert ended.returncode != 0 and ended.stdout == "" and path in ended.stderr, ended
+    nowhere = os.path.join(t.folder, "nowhere")
+    os.symlink("/nonexistent", nowhere)
+    for path, why in ((t.file("a-file", ""), "Not a directory"), (nowhere, "Not a directory"),
+                      (os.path.join(t.folder, "a", "b"), "No such file")):
+        ended = run_flashd(["serve", "--listen", "127.0.0.1:0", "--data", path])
+        assert ended.returncode == 1 and ended.stdout == "", ended
+        assert "data directory" in ended.stderr and path in ended.stderr and why in ended.stderr, ended
 
 
 def test_it_listens_on_ipv6_too(t):
@@ -216,6 +220,8 @@ def test_an_unknown_command_is_refused_with_status_2(t):
         ended = run_flashd(args)
         assert ended.returncode == 2 and ended.stdout == "" and ended.stderr.count("\n") >= 1, (args, ended)
         assert args[-1] in ended.stderr, ended.stderr
+    ended = run_flashd([])
+    assert ended.returncode == 2 and "a command is missing" in ended.stderr and "serve" in ended.stderr, ended
 
 
 def test_every_flag_stands_in_the_help(t):
