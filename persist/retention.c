@@ -43,8 +43,8 @@ static const char *const statements[STMT_COUNT] = {
     [STMT_LIST_ORDER] = "INSERT OR REPLACE INTO baseline_orders(seq, state) VALUES(?1, ?2)",
     [STMT_UNLIST_ORDER] = "DELETE FROM baseline_orders WHERE seq = ?1",
     [STMT_SAVE_SALE] =
-        "INSERT OR REPLACE INTO baseline_sales(seq, state, sold_out, available, held,"
-        " sold, waiting, last_seq, digest) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        ("INSERT OR REPLACE INTO baseline_sales(seq, state, sold_out, available, held,"
+         " sold, waiting, last_seq, digest) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"),
     [STMT_SAVE_SEQ] = "UPDATE baseline SET seq = ?1",
     [STMT_REMOVE_EVENTS] = "DELETE FROM event_rows WHERE seq <= ?1",
     [STMT_REMOVE_PUBLICATIONS] = "DELETE FROM publications WHERE up_to_seq <= ?1",
