@@ -1,9 +1,9 @@
 /*
  * archive.h: reading committed events back, in order, a page at a time.
  *
- * The broadcaster reads every event here, live ones and old ones alike: what is in the archive is durable, so
- * a stream can't show what a crash would take back, and there is no seam between old and new. The archive is
- * an interface, so that net/ knows no SQL: persist/ gives the real one.
+ * The broadcaster reads every event, live or old, from the archive: what the archive holds is durable, so a
+ * stream can't show what a crash would take back, and there is no seam between old and new. The archive is an
+ * interface, so that net/ knows no SQL; persist/ implements it.
  *
  * Thread: the broadcaster alone. No read stays open between two calls.
  */
@@ -18,7 +18,7 @@ struct archived_event {
     uint64_t seq;
     uint64_t sale_seq;
     uint64_t order_seq;  /* 0 for a sale's event */
-    uint8_t kind;        /* enum event_kind; EVENT_KIND_COUNT: none that there is */
+    uint8_t kind;        /* enum event_kind; EVENT_KIND_COUNT: an unknown kind */
     const char *payload; /* borrowed for the call */
     size_t payload_bytes;
 };
@@ -29,7 +29,7 @@ struct event_archive {
     void *self;
     /* Gives up to `limit` events after `after_seq` to take(), in order; returns how many, -1 on failure. */
     int (*read)(void *self, uint64_t after_seq, uint32_t limit, archive_take *take, void *arg);
-    /* The oldest seq that is there; 1 when nothing has been removed. */
+    /* The first seq that has not been removed; 1 when nothing has been. */
     uint64_t (*oldest)(void *self);
 };
 

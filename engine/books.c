@@ -2,8 +2,8 @@
  * books.c: the effect of every event on a sale's counters, and the rules that each must keep.
  *
  * Rules: sold + held + available = product_qty after every event (G1); an order moves only along
- * the arrows of order.h (G4); units are taken only when they are there, and past the queue by
- * nobody. Thread: the owner of the books. Fails: returns the rule that an event breaks.
+ * the arrows of order.h (G4); units are taken only when they are available, and never past the
+ * waiting list. Thread: the owner of the books. Fails: returns the rule that an event breaks.
  */
 #include "engine/books.h"
 

@@ -1,5 +1,5 @@
 /*
- * books.h: what the log says a sale's counters are: the replay of events, one at a time.
+ * books.h: a sale's counters according to the log: its events replayed one at a time.
  *
  * The only place that knows what an event does to the counters. The journal replays here as it
  * writes (and stops the process before the commit if the books do not balance: G1 on every event),
@@ -29,13 +29,13 @@ struct books {
 struct books_entry {
     uint64_t seq;
     enum event_kind kind;
-    enum order_state from; /* the order's state before, by the log; ORDER_NONE for a sale's event */
+    enum order_state from; /* the order's state before, in the log; ORDER_NONE for a sale's event */
     uint32_t quantity;     /* the order's units */
     uint32_t product_qty;  /* sale.created only */
 };
 
-/* Applies one event. NULL, or a static sentence that says which rule it breaks; then the books are
- * unchanged. */
+/* Applies one event. Returns NULL; or, with the books unchanged, a static sentence that names the
+ * rule it breaks. */
 const char *books_apply(struct books *books, struct books_entry entry);
 
 #endif

@@ -6,8 +6,8 @@
  * only flashd itself could pass has an assert.
  *
  * With FLASHD_SMALL (simulation, stress test) the same code runs with small rings and batches, so
- * that a few dozen commands already meet what takes the product tens of thousands: a full ring, a
- * full log, a full batch, a second chunk, a slot used again.
+ * that a few dozen commands already reach what the product meets only after tens of thousands: a
+ * full ring, a full log, a full batch, a second chunk, a slot used again.
  */
 #ifndef FLASHD_ENGINE_BOUNDS_H
 #define FLASHD_ENGINE_BOUNDS_H
@@ -44,17 +44,17 @@ enum {
 #else
     WORKERS_MAX = 16,
     NET_THREADS_MAX = 16,
-    PORTS_MAX = NET_THREADS_MAX + 3, /* one a net thread, the streams, the reconciler, main */
+    PORTS_MAX = NET_THREADS_MAX + 3, /* net threads, streams, reconciler, main */
     SALES_MAX = 65536,
     LOG_SLOTS = 65536,           /* events in memory between the slowest reader and the head */
     COMMAND_RING_SLOTS = 8192,   /* commands in flight from one port to one worker */
     WORKER_BATCH_MAX = 64,       /* commands a worker decides before it claims their slots */
     JOURNAL_BATCH_MAX = 4096,    /* events in one transaction */
     LOG_CREDIT_CHUNK = 256,      /* slots a producer reserves at a time */
-    ORDER_BLOCK_BYTES = 1 << 21, /* of orders, mapped at a time: one huge page */
+    ORDER_BLOCK_BYTES = 1 << 21, /* orders are mapped in blocks: one huge page */
     SEQMAP_CHUNK_ENTRIES = 1 << 15,
     SEQMAP_CHUNKS = 1 << 20, /* 2^35 events */
-    KEY_WORDS = 64,          /* of a bucket of idempotency keys: one version, the rest are keys */
+    KEY_WORDS = 64,          /* in a bucket of idempotency keys: its version, then keys */
     KEY_KEEP_MS = 24 * 3600 * 1000,
 #endif
 };

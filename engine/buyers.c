@@ -5,10 +5,10 @@
  *          bits 44..0   the order's address / 8
  *
  * The home of an order is its hash modulo the table's size, so as long as a table has at most 2^19
- * slots, growing it needs no look at the orders. A shard is the top byte of the hash. The name's
+ * slots, growing it does not read the orders. The top byte of the hash selects the shard. The name's
  * hash is keyed (id.h) and stored in the order: nothing here hashes text. Nothing is ever removed.
  *
- * Thread: who sits on the worker's seat. Fails: when malloc() does.
+ * Thread: the one on the worker's seat. Fails: when malloc() does.
  */
 #include "engine/buyers.h"
 
@@ -89,7 +89,7 @@ void buyers_prefetch(const struct buyers *buyers, uint64_t hash)
     __builtin_prefetch(&shard->slots[hash & shard->mask], 1);
 }
 
-/* Where the buyer's order stands, or the empty slot where it would. */
+/* The slot of the buyer's order, or the empty slot where it belongs. */
 static uint64_t *probe(const struct buyers_shard *shard, const struct buyer *buyer, uint64_t hash)
 {
     for (uint64_t at = hash;; at++) {
@@ -129,7 +129,7 @@ static bool grow(struct buyers_shard *shard)
     larger.slots = malloc(bytes);
     if (larger.slots == NULL)
         return false;
-    /* Not calloc(): every page is about to be written, and one that is read first faults twice. */
+    /* Not calloc(): every page is about to be written, and a page that is read first faults twice. */
     memset(larger.slots, 0, bytes);
     for (uint64_t i = 0; i <= shard->mask; i++)
         if (shard->slots[i] != 0)
@@ -139,7 +139,7 @@ static bool grow(struct buyers_shard *shard)
     return true;
 }
 
-/* Room for `more` orders at less than full load; a table grows by doubling. */
+/* Makes room for `more` orders within LOAD_MAX_EIGHTHS; a table grows by doubling. */
 static bool reserve(struct buyers_shard *shard, uint64_t more)
 {
     bool ok = true;

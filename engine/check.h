@@ -3,7 +3,7 @@
  *
  * Thread: any. A failed check ends the process: what is durable is recovered at the next start, and
  * nothing wrong is answered or written in between.
- * MUST(condition, what) says what could not have happened.
+ * MUST(condition, what): `what` names the case that cannot happen.
  */
 #ifndef FLASHD_ENGINE_CHECK_H
 #define FLASHD_ENGINE_CHECK_H

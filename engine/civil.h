@@ -1,8 +1,8 @@
 /*
- * civil.h: the civil date of a day, as calendars write it.
+ * civil.h: the civil date (year, month, day) of a day number.
  *
- * Source: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days: years start in March here, so
- * that the leap day is a year's last. Thread: any.
+ * Source: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days: its years start in March, so
+ * that the leap day is the last day of a year. Thread: any.
  */
 #ifndef FLASHD_ENGINE_CIVIL_H
 #define FLASHD_ENGINE_CIVIL_H

@@ -46,7 +46,7 @@ static bool have_room(struct clock *c)
     return engine_reserve(c->engine, &c->credit, 1);
 }
 
-/* have_room() said yes: a slot, and what will stand in it. */
+/* After have_room() has said yes: claims a slot, and returns the event that will go into it. */
 static struct event claim(struct clock *c, struct sale *sale, struct order *order,
                           enum event_kind kind, struct now now)
 {
@@ -59,14 +59,14 @@ static struct event claim(struct clock *c, struct sale *sale, struct order *orde
                           .kind = (uint8_t)kind};
 }
 
-/* After the swaps that the event tells of: it carries the tint that they met. */
+/* Called after the swaps that belong to the event, since it carries the tint that they met. */
 static void publish(struct clock *c, const struct event *event)
 {
     log_publish(&c->engine->log, event->seq, event);
     c->emitted = true;
 }
 
-/* Both, for what swaps no counter. Returns the seq. */
+/* claim() and publish(), for an event that swaps no counter. Returns its seq. */
 static uint64_t emit(struct clock *c, struct sale *sale, enum event_kind kind, struct now now)
 {
     const struct event event = claim(c, sale, NULL, kind, now);
@@ -74,7 +74,7 @@ static uint64_t emit(struct clock *c, struct sale *sale, enum event_kind kind, s
     return event.seq;
 }
 
-/* The word before the event is read: nobody learns of an open sale that still refuses. */
+/* Changes the word before the event can be read: nobody learns of an open sale that still refuses. */
 static void open_sale(struct clock *c, struct sale *sale, enum event_kind kind, struct now now)
 {
     const struct event event = claim(c, sale, NULL, kind, now);
@@ -103,7 +103,7 @@ static bool learn(struct clock *c, const struct event *event)
     return true;
 }
 
-/* True when it stopped with events left. */
+/* True when it stopped at READ_MAX: there may be more events. */
 static bool read_log(struct clock *c)
 {
     const struct event *event;
@@ -126,7 +126,7 @@ static bool has_read(const struct clock *c, uint64_t seq)
 static void begin_closing(struct clock *c, struct sale *sale, enum sale_closing closing)
 {
     if (closing != CLOSING_SOLD_OUT) {
-        /* Visible to whoever meets the swap. */
+        /* Visible to every thread that sees the swap below. */
         atomic_store_explicit(&sale->unlogged, true, memory_order_relaxed);
         stock_set_state(&sale->stock, closing == CLOSING_END ? SALE_ENDED : SALE_PAUSED);
     }
@@ -143,7 +143,7 @@ static void finish_closing(struct clock *c, struct sale *sale, struct now now)
     if (!(workers_moved_on(c->engine, &sale->mark) || FAULT(FAULT_CLOSE_AT_ONCE)) || !have_room(c))
         return;
     uint64_t seq = emit(c, sale, kinds[sale->closing], now);
-    /* Release: who sees it sees the claim. Pairs with worker.c's is_closing(). */
+    /* Release: a thread that sees this sees the claim. Pairs with is_closing() in decide.c. */
     STEP("closing-logged");
     atomic_store_explicit(&sale->unlogged, false, memory_order_release);
     sale->stopped = sale->stopped || sale->closing == CLOSING_STOP;
@@ -203,7 +203,7 @@ static void expire_holds(struct clock *c, struct sale *sale, struct now now)
     }
 }
 
-/* The head of the waiting list leaves it unserved. False when that must wait. */
+/* Takes the head off the waiting list without a unit. False when that must wait for a later round. */
 static bool clear_head(struct clock *c, struct sale *sale, struct now now)
 {
     struct order *order = queue_head(&sale->waiting)->order;
@@ -217,7 +217,8 @@ static bool clear_head(struct clock *c, struct sale *sale, struct now now)
     return true;
 }
 
-/* Drops orders that left the list by themselves. The head that waits, or NULL (empty, or busy). */
+/* Drops entries whose orders no longer wait. Returns the first order that does, or NULL: the list
+ * is empty, or its head is busy. */
 static struct order *waiting_head(struct sale *sale)
 {
     const struct queue_entry *head;
@@ -242,8 +243,8 @@ static void clear_waiting(struct clock *c, struct sale *sale, struct now now)
     sale->clearing = queue_head(&sale->waiting) != NULL;
 }
 
-/* Units first, then the slot, then the place: as long as the log shows it waiting, nobody
- * overtakes. */
+/* Takes the units, then claims the slot, then gives up the place: as long as the log shows the order
+ * waiting, nobody overtakes it. */
 static bool promote_head(struct clock *c, struct sale *sale, struct order *order, struct now now)
 {
     if (!have_room(c) || !order_move(order, ORDER_WAITING, ORDER_WAITING | ORDER_BUSY))
@@ -269,11 +270,11 @@ static void promote(struct clock *c, struct sale *sale, struct now now)
         struct stock stock = stock_load(&sale->stock);
         if ((stock.state != SALE_ACTIVE && !FAULT(FAULT_PROMOTE_WHILE_PAUSED)) || stock.sold_out)
             return;
-        /* By what the log says, not sale->sold: a payment may not have its slot yet, and a crash
-         * must not keep the clearing and lose the reason. */
+        /* Judged by sold_read (the log), not by sale->sold: a payment counted there may have no slot
+         * yet, and a crash must not keep the clearing and lose the payment that was its reason. */
         bool hopeless = head->quantity > sale->terms.product_qty - sale->sold_read;
         if (!hopeless && head->quantity > stock.available)
-            return; /* nobody overtakes a head that wants more */
+            return; /* nobody overtakes a head that wants more than is available */
         if (!(hopeless ? clear_head(c, sale, now) : promote_head(c, sale, head, now)))
             return;
     }
@@ -319,8 +320,8 @@ static enum outcome create_sale(struct clock *c, struct sale_terms *terms, struc
     sale->terms = *terms;
     atomic_init(&sale->stock, stock_pack((struct stock){.state = SALE_UPCOMING,
                                                         .available = terms->product_qty}));
-    /* The slot is claimed before the sale is known by its seq, and filled after: it is all in this
-     * order because the id is made from the seq. */
+    /* The sale's id is made from its seq, hence this order: claim the slot, publish the sale under
+     * the seq, fill the slot. */
     const struct event event = {.sale = sale,
                                 .at_wall_ms = now.wall_ms,
                                 .at_mono_ms = now.mono_ms,
@@ -361,7 +362,7 @@ static enum outcome begin_command(struct clock *c, const struct command *command
         }
         return OUTCOME_DONE;
     case COMMAND_LOOK: /* nothing is closing, so the state is what the log says */
-        /* In this order: sold out is set after sold is full. */
+        /* The stock word first: its sold-out bit is set after `sold` is full. */
         sale->look.stock = stock_turn(&sale->stock);
         sale->look.sold = sold_turn(&sale->sold);
         return OUTCOME_DONE;
@@ -372,7 +373,7 @@ static enum outcome begin_command(struct clock *c, const struct command *command
     }
 }
 
-/* False when the command must be asked again: its sale is closing, or the log is full. */
+/* False when the command must be tried again: its sale is closing, or the log is full. */
 static bool hear(struct clock *c, uint32_t port, struct command *command, struct now now)
 {
     if (command->kind == COMMAND_CREATE) {
@@ -388,7 +389,7 @@ static bool hear(struct clock *c, uint32_t port, struct command *command, struct
     if (sale->closing != CLOSING_NOT || !have_room(c))
         return false;
     clock_watch(c, sale);
-    /* Done when the sale is closed, whatever others have done to it since. */
+    /* A command that began to close the sale is done once it is closed, whatever has happened since. */
     enum outcome outcome = c->begun[port] ? OUTCOME_DONE : begin_command(c, command, now);
     c->begun[port] = sale->closing != CLOSING_NOT;
     if (!c->begun[port])
@@ -423,7 +424,7 @@ static void sooner(int64_t *sleep_ms, int64_t due_in_ms)
         *sleep_ms = at_least_0;
 }
 
-/* Shortens the sleep to what the sale needs next; true while it needs the clock at all. */
+/* Shortens the sleep to what the sale needs next; true while the sale needs the clock at all. */
 static bool plan(const struct sale *sale, struct now now, int64_t *sleep_ms)
 {
     struct stock stock = stock_load(&sale->stock);
@@ -440,7 +441,8 @@ static bool plan(const struct sale *sale, struct now now, int64_t *sleep_ms)
            hold != NULL || (stock.sold_out && !sale->sold_out_logged);
 }
 
-/* Begin: seen by whoever meets a swap of this round. End, release: who sees it sees the swaps. */
+/* Marks the beginning and the end of a round. A thread that sees a swap of the round sees its beginning; a
+ * thread that sees its end sees all its swaps (release). */
 static void mark_round(struct clock *c)
 {
     uint32_t round = atomic_load_explicit(&c->round, memory_order_relaxed);
@@ -466,7 +468,7 @@ bool clock_round(struct clock *c, struct now now, int64_t *sleep_ms)
     mark_round(c);
     if (c->emitted)
         wake_up(&c->engine->log.news);
-    busy = c->emitted || busy; /* it must read what it wrote: the holds it promoted */
+    busy = c->emitted || busy; /* the clock must read its own events: the holds it promoted */
     c->emitted = false;
     return busy;
 }

@@ -4,7 +4,7 @@
  * Thread: any; nothing here is shared or kept.
  * In:     cron.h says which text is accepted.
  * Out:    struct cron; or a firing time in UTC milliseconds.
- * Fails:  on the first field that is not as field_rules says, or on too many or too few fields.
+ * Fails:  on the first field that breaks its rule in field_rules, or on too many or too few fields.
  *
  * The walk is bounded: the Gregorian calendar repeats after 400 years (146097 days, a whole number
  * of weeks), so a date not found in them never comes.
@@ -40,7 +40,7 @@ static const struct field_rule field_rules[FIELD_COUNT] = {
     [FIELD_WEEKDAY] = {0, 7, "day of week must be 0-7"},
 };
 
-/* A field as parsed: which values, and whether a `*` stood in it. */
+/* A parsed field: a bit for each value, and whether it contained a `*`. */
 struct field {
     uint64_t bits;
     bool star;
@@ -70,7 +70,7 @@ static bool read_number(const char **at, uint32_t max, uint32_t *number)
     return digits >= 1 && digits <= 3 && value <= max;
 }
 
-/* A star, A or A-B, with a step where one may stand. */
+/* `*`, A or A-B; after `*` and A-B, perhaps a step. */
 static bool read_item(const char **at, const struct field_rule *rule, struct field *field)
 {
     uint32_t first = rule->min, last = rule->max, step = 1;

@@ -1,11 +1,12 @@
 /*
  * decide.c: the decisions: buy, eligible, pay, cancel.
  *
- * Happy path of a purchase: decide_buy -> join_group -> close_group (one swap of the stock word for all of the
- * group) -> make_order, which leaves it in the round's list; worker.c logs it.
- * Failure: an outcome for the command; what another thread has in its hands is put off to the next round.
+ * Happy path of a purchase: decide_buy -> group_add -> close_group (one swap of the stock word for the whole
+ * group) -> make_order, which puts the decision on one of the round's lists; worker.c logs it.
+ * Failure: an outcome for the command. A command that meets an order or a sale which another thread is just
+ * moving is put off to the next round (defer).
  *
- * Thread: who sits on the worker's seat (see worker.h for what it may touch).
+ * Thread: the one on the worker's seat (see worker.h for what it may touch).
  */
 #include "engine/decide.h"
 
@@ -28,7 +29,7 @@ static struct reply reply_to(const struct ask *ask, struct order *order, enum ou
                           .key = ask->command->key};
 }
 
-/* Whether it may rest on a decision of another worker that has no slot yet. */
+/* Whether the outcome may rest on some worker's decision that has no slot yet. */
 static bool is_doubt(enum outcome outcome)
 {
     return outcome == OUTCOME_SOLD_OUT || outcome == OUTCOME_WAITLIST_FULL;
@@ -53,7 +54,7 @@ static void defer(struct worker *w, const struct ask *ask)
     w->deferred[w->deferred_count++] = (struct asked){*ask->command, ask->port};
 }
 
-/* Field by field, in the place it stays: a copy of what was just stored byte by byte stalls. */
+/* Fills *p field by field, in place: copying a struct that was just stored byte by byte stalls. */
 static void fill(struct pending *p, const struct worker *w, const struct ask *ask,
                  struct order *order, enum event_kind kind, enum outcome outcome)
 {
@@ -73,7 +74,7 @@ static void fill(struct pending *p, const struct worker *w, const struct ask *as
     p->port = ask->port;
 }
 
-/* tint: TINT_… that its changes of the stock met. */
+/* tint: which of the decision's changes of the stock met the turned tint, as in struct event. */
 static void add(struct pending_list *list, const struct worker *w, const struct ask *ask,
                 struct order *order, enum event_kind kind, enum outcome outcome, uint8_t tint)
 {
@@ -101,8 +102,8 @@ static enum outcome check_quantity(const struct sale *sale, uint32_t quantity)
     return quantity > sale->terms.product_qty - sold ? OUTCOME_SOLD_OUT : OUTCOME_CREATED;
 }
 
-/* Closed in the word, and not in the log yet: refused now, it would be told what no reader sees for a
- * while, and what a crash may take back. */
+/* Whether the sale is closed in the word but not in the log yet. A refusal now would tell the buyer what no
+ * reader can see for a while, and what a crash may take back. */
 static bool is_closing(const struct sale *sale, enum outcome outcome)
 {
     STEP("closing?");
@@ -145,7 +146,7 @@ static enum outcome take_or_join(struct worker *w, const struct command *command
             mark_open(&w->open_joins);
         }
         if (stock_swap(&sale->stock, &seen, to)) {
-            /* Joined although units are free: only the clock can sort that out. */
+            /* Joined although units are free: only the clock can resolve that. */
             w->nudge_clock = w->nudge_clock || (!take && to.available > 0);
             *got = (struct got){take ? ORDER_PAYMENT : ORDER_WAITING, to.tint};
             return OUTCOME_CREATED;
@@ -153,8 +154,8 @@ static enum outcome take_or_join(struct worker *w, const struct command *command
     }
 }
 
-/* One swap for a whole group: what take_or_join() would do one after the other, if all took units.
- */
+/* One swap for a whole group, with the same result as take_or_join() for one after the other. False,
+ * with nothing changed, unless all of them can take units. */
 static bool take_all(const struct group *group, struct got *got)
 {
     uint64_t seen = stock_load_word(&group->sale->stock);
@@ -170,7 +171,7 @@ static bool take_all(const struct group *group, struct got *got)
     }
 }
 
-/* The units or the place are taken, memory is reserved: nothing may fail. */
+/* The units or the place are taken and memory is reserved: from here on nothing may fail. */
 static void make_order(struct worker *w, const struct ask *ask, struct got got)
 {
     const struct command *command = ask->command;
@@ -190,7 +191,7 @@ static void make_order(struct worker *w, const struct ask *ask, struct got got)
             got.tint ? TINT_PLACE : 0);
 }
 
-/* The group's purchases take what they want, in their order, and are decided. */
+/* Decides the group's purchases, in their order. */
 void close_group(struct worker *w, struct now now)
 {
     struct group *group = &w->group;
@@ -213,7 +214,8 @@ static uint64_t *filter_word(struct group *group, uint64_t hash)
     return &group->filter[hash / 64 % GROUP_FILTER_WORDS];
 }
 
-/* Another sale, or perhaps a buyer of the group: then the group has to be decided before. */
+/* Whether the group must be decided before this purchase, which is in another sale, or whose buyer
+ * may be in the group. */
 static bool must_follow_group(struct group *group, const struct command *command, uint64_t hash)
 {
     return group->count > 0 &&
@@ -232,14 +234,14 @@ static void group_add(struct group *group, struct candidate candidate, uint64_t 
     *filter_word(group, hash) |= 1ULL << hash % 64;
 }
 
-/* The state is read once, by the caller: between two looks the clock may have made it BUSY. */
+/* The caller reads the state, once: between two reads the clock may set BUSY. */
 static bool is_unsettled(const struct order *order, unsigned state)
 {
     return order != NULL && (order->seq == 0 || (state & ORDER_BUSY) != 0);
 }
 
-/* What refuses a purchase whoever the buyer is. Within a group the state was looked at for the
- * first; the swap looks again. */
+/* The refusals that do not depend on the buyer. In a group, the sale's state was checked for the
+ * first purchase; the swap checks it again. */
 static enum outcome check_sale(const struct worker *w, const struct command *command)
 {
     enum outcome outcome =
@@ -303,8 +305,8 @@ static void decide_eligible(struct worker *w, const struct ask *ask)
 
 /* ---- pay ---- */
 
-/* Units were paid: the last one closes the sale for new orders at once; the clock logs it. Returns the
- * tint that the payment met. */
+/* Counts paid units. The last one closes the sale for new orders at once, and the clock logs that. Returns
+ * TINT_SOLD if the payment met the turned tint, else 0. */
 static uint8_t count_sold(struct worker *w, struct sale *sale, uint32_t units)
 {
     struct sold sold = sold_add(&sale->sold, units);
@@ -340,7 +342,7 @@ static bool has_other_live_order(struct worker *w, struct order *order)
     return order_state_is_live((enum order_state)(order_state_now(latest) & ~(unsigned)ORDER_BUSY));
 }
 
-/* Only this worker moves an order on from EXPIRED, so plain stores of the state will do. */
+/* Only this worker moves an order on from EXPIRED, so the state is stored without a swap. */
 static void decide_late_payment(struct worker *w, const struct ask *ask, struct sale *sale,
                                 struct order *order)
 {
@@ -384,8 +386,8 @@ static void decide_pay(struct worker *w, const struct ask *ask)
 
 /* ---- cancel ---- */
 
-/* Gives back: the slot first, the units or the place after; then the event, which says what tint the
- * give met. */
+/* A giver: claims the slot first, gives the units or the place back after; then publishes the event, which
+ * carries the tint that the give met. */
 static void decide_cancel(struct worker *w, const struct ask *ask)
 {
     struct order *order = ask->command->order;
@@ -423,7 +425,7 @@ static void decide_cancel(struct worker *w, const struct ask *ask)
 
 /* ---- any command ---- */
 
-/* What is no purchase follows the group: a late payment must meet its buyer's new order. */
+/* Anything but a purchase closes the group first: a late payment, say, must see its buyer's new order. */
 void decide(struct worker *w, const struct ask *ask)
 {
     if (ask->command->kind != COMMAND_BUY)

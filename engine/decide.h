@@ -1,8 +1,8 @@
 /*
- * decide.h: what decide.c and worker.c know of each other: one decides a command, the other makes rounds of them and
- * logs what was decided. For these two only.
+ * decide.h: the interface between decide.c, which decides single commands, and worker.c, which makes rounds of them
+ * and logs the decisions. For these two only.
  *
- * Thread: who sits on the worker's seat.
+ * Thread: the one on the worker's seat.
  */
 #ifndef FLASHD_ENGINE_DECIDE_H
 #define FLASHD_ENGINE_DECIDE_H
@@ -17,17 +17,17 @@ struct ask {
 };
 
 /* --- decide.c --- */
-/* Decides about one command: its result stands in one of the worker's lists then, or is in the log already. A purchase
- * may stay in the worker's group until that is closed. */
+/* Decides one command. Its result is then on one of the worker's lists, or in the log already; a purchase may stay in
+ * the worker's group until that is closed. */
 void decide(struct worker *worker, const struct ask *ask);
-/* The group's purchases take what they want, in their order. */
+/* Decides the group's purchases, in their order. */
 void close_group(struct worker *worker, struct now now);
-/* An answer without an event; order: the one that it shows, or NULL. */
+/* Answers without an event. order: the one that the reply shows, or NULL. */
 void refuse(struct worker *worker, const struct ask *ask, struct order *order, enum outcome outcome,
             enum order_state state);
 
 /* --- worker.c --- */
-/* Slot seq is claimed for the decision: it is answered and published there. */
+/* Answers the decision and publishes it in slot seq, which has been claimed for it. */
 void log_one(struct worker *worker, struct pending *decision, uint64_t seq);
 
 #endif

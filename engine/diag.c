@@ -34,7 +34,7 @@ static const char *const level_names[] = {
 static enum diag_level minimum_level = DIAG_INFO;
 static bool as_json = false;
 
-/* A line under construction; text holds what stands so far, without a terminating NUL. */
+/* A line under construction; text has no terminating NUL. */
 struct line {
     size_t len;
     char text[LINE_BYTES_MAX];
@@ -115,7 +115,7 @@ static struct piece next_piece(const char *message, size_t len)
     return piece;
 }
 
-/* Leaves room for tail and, if the message is too long, cuts it and says so. */
+/* Appends the message and leaves room for the tail; one that is too long is cut and ends in "...". */
 static void append_message(struct line *line, const char *message, size_t tail_bytes)
 {
     static const char ellipsis[] = "...";

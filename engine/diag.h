@@ -2,7 +2,8 @@
  * diag.h: one line on stderr for the operator, as text or as JSON.
  *
  * Thread: any; each line is one write(2), so lines never mix. diag_configure() before threads
- * start. Never: tokens, query strings, or (at info and above) transaction ids and buyer names.
+ * start. Callers never pass tokens, query strings or (at info and above) transaction ids and buyer
+ * names.
  *
  * text: "2026-01-02T03:04:05.678Z info  recovered sales=1 orders=2 ms=13"
  * json: {"time":"…","level":"info","message":"recovered sales=1 orders=2 ms=13"}

@@ -94,7 +94,7 @@ static void *worker_main(void *arg)
     for (;;) {
         uint32_t seen = wake_seen(&w->wake);
         bool stop =
-            must_stop(&w->engine->stopping); /* read before the round: nothing comes after it */
+            must_stop(&w->engine->stopping); /* before the round: once set, no command comes */
         enum play play = worker_play(w, now_read());
         if (play == PLAY_WAITS)
             (void)sched_yield(); /* another thread has to move first */
@@ -118,7 +118,7 @@ static void *clock_main(void *arg)
         if (busy)
             (void)sched_yield();
         else if (stop && sleep_ms > 0)
-            return NULL; /* nothing is due; workers may wait for a sale that is just closing */
+            return NULL; /* nothing is due: workers may wait for a sale that is closing */
         else
             wake_wait(&e->clock.wake, seen, sleep_ms);
     }
@@ -131,7 +131,7 @@ static void *reconciler_main(void *arg)
     reconcile_stand_back();
     for (;;) {
         uint32_t seen =
-            wake_seen(&e->reconciler.wake); /* read before the flag: a stop sets that, then wakes */
+            wake_seen(&e->reconciler.wake); /* before the flag: a stop sets the flag, then wakes */
         if (must_stop(&e->stopping))
             return NULL;
         int64_t sleep_ms;
@@ -148,8 +148,8 @@ static void *journal_main(void *arg)
     for (;;) {
         uint32_t seen = wake_seen(&e->log.news);
         bool stop = must_stop(&e->journal_stopping);
-        /* Who is about to decide or to read more may do so first: a bigger group. Costs nothing when
-         * nobody is; measured at 5 to 10 % of a purchase's CPU under load. */
+        /* Lets threads that are about to decide or to read more go first, for a bigger batch. Costs nothing
+         * when there are none; measured under load, it saves 5 to 10 % of a purchase's CPU. */
         (void)sched_yield();
         enum journal_result result = journal_round(&e->journal);
         if (result == JOURNAL_FAILED) {
@@ -200,7 +200,7 @@ void engine_stop(struct engine *e)
 
 uint32_t engine_worker_of(const struct engine *e, uint64_t name_hash)
 {
-    /* The high half spreads buyers over workers; the set below uses other bits. */
+    /* The high half spreads buyers over workers; in a worker's set (buyers.c) the low bits find a slot. */
     return (uint32_t)((name_hash >> 32) % e->options.workers);
 }
 
@@ -211,14 +211,14 @@ struct sale *engine_sale_at(const struct engine *e, uint32_t index)
 
 void engine_await_view(const struct engine *e)
 {
-    /* Acquire: pairs with the journal's second step, after which everything is shown. */
+    /* Acquire: pairs with the journal's second increment, made when everything is visible. */
     while ((atomic_load_explicit(&e->view_generation, memory_order_acquire) & 1) != 0) {
         STEP("await-view");
         (void)sched_yield();
     }
 }
 
-/* The list of sales, say, may have shown it already. */
+/* Waits for a commit that is just being made visible: the list of sales, say, may have shown the id already. */
 static bool is_committed(const struct engine *e, uint64_t seq)
 {
     if (seq > log_committed(&e->log))
@@ -254,7 +254,7 @@ bool engine_reserve(struct engine *e, struct log_credit *credit, uint32_t n)
     if (credit->slots >= n)
         return true;
     uint64_t next = log_last_claimed(&e->log) + 1;
-    /* A reserved seq lies at most LOG_SLOTS ahead. */
+    /* No reserved seq lies more than LOG_SLOTS after it. */
     for (uint64_t seq = next; seq <= next + LOG_SLOTS; seq += SEQMAP_CHUNK_ENTRIES)
         if (!seqmap_reserve(&e->seqmap, seq))
             return false;

@@ -1,11 +1,11 @@
 /*
- * engine.h: the engine as a whole: what the folders around it call.
+ * engine.h: the engine as a whole, as the folders around it use it.
  *
  * Start order (main):  engine_init, recovery (restore.h), engine_start, then the threads of net/, each
  *                      with its port.
- * Stop order (main):   reconcile_leave(), those threads (they play workers, so they end first), then
- *                      engine_stop: reconciler, workers, clock, and last the journal, which writes what is
- *                      left. engine_free when nobody reads any more.
+ * Stop order (main):   reconcile_leave; end those threads (they play workers, so they go first); engine_stop,
+ *                      which ends the reconciler, the workers, the clock, and last the journal, which writes
+ *                      what is left; engine_free when nobody reads any more.
  *
  * Threads: fields are grouped by who writes them. Everything here lives until engine_free().
  */
@@ -31,7 +31,7 @@ struct engine_options {
     uint32_t state_interval_ms;
     keyed_hash *hash;
     uint64_t last_seq;  /* of the last durable event; 0 for none */
-    uint64_t published; /* of the last that was handed to the streams */
+    uint64_t published; /* of the last event that was handed to the streams */
     struct reconcile_options reconcile;
 };
 
@@ -55,7 +55,7 @@ struct engine {
     _Atomic bool storage_full;
     _Atomic uint64_t view_generation; /* odd while a commit is being made visible */
     /* --- broadcaster writes, journal reads --- */
-    _Atomic uint64_t published; /* events up to here were handed to every stream that wants them */
+    _Atomic uint64_t published; /* every event up to here has been handed to the streams */
     /* --- main --- */
     _Atomic bool stopping;         /* workers and clock leave when they find nothing to do */
     _Atomic bool journal_stopping; /* then the journal does */
@@ -71,7 +71,7 @@ void engine_stop(struct engine *engine);
 
 /* --- for net threads and recovery --- */
 
-/* Which target of a port decides about this buyer. */
+/* The target of a port that decides about this buyer. */
 uint32_t engine_worker_of(const struct engine *engine, uint64_t name_hash);
 static inline uint32_t engine_clock_target(const struct engine *engine)
 {
@@ -81,7 +81,7 @@ static inline uint32_t engine_reconciler_target(const struct engine *engine)
 {
     return engine->options.workers + 1;
 }
-/* Committed things only; NULL for an id that is not ours. */
+/* Find committed sales and orders only; NULL for any other id. */
 struct sale *engine_find_sale(const struct engine *engine, const char *id, size_t len);
 struct order *engine_find_order(const struct engine *engine, const char *id, size_t len);
 struct sale *engine_sale_at(const struct engine *engine, uint32_t index);
@@ -89,16 +89,16 @@ static inline uint32_t engine_sale_count(const struct engine *engine)
 {
     return atomic_load_explicit(&engine->sale_count, memory_order_acquire);
 }
-/* A commit is made visible piece by piece. A reader waits here, before it reads, until one that is just being made
- * visible is whole: so who has seen a piece of it sees the rest from then on. */
+/* A commit is made visible piece by piece. A reader calls this before it reads, and waits here until a commit that is
+ * just being made visible is so as a whole: whoever has seen a piece of it then sees the rest as well. */
 void engine_await_view(const struct engine *engine);
 void engine_order_id(const struct engine *engine, const struct order *order, char out[ID_CHARS]);
 
 /* --- for the engine's own threads --- */
 
-/* Room for n events in log and map. */
+/* Makes room for n events in the log and in the map. False: there is none now. */
 bool engine_reserve(struct engine *engine, struct log_credit *credit, uint32_t n);
-/* Publishes a sale in the table and the map; clock and recovery. */
+/* Publishes a sale in the table and the map. Called by the clock and by recovery. */
 void engine_publish_sale(struct engine *engine, struct sale *sale);
 void engine_nudge_clock(struct engine *engine);
 

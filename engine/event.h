@@ -2,8 +2,8 @@
  * event.h: one decision, as it stands in the log: one fixed-size record, one cache line.
  *
  * Threads: a worker or the clock fills it, the log publishes it, every reader reads it.
- * The table holds all kinds: wire name (contract.md), and for orders the state it leads to. Adding a kind touches one
- * row here, its effect in books.c and its payload in payload.c.
+ * The table lists every kind with its wire name (as in event streams and in domain_events) and, for orders, the state
+ * that it leads to. Adding a kind touches one row here, its effect in books.c and its payload in payload.c.
  */
 #ifndef FLASHD_ENGINE_EVENT_H
 #define FLASHD_ENGINE_EVENT_H
@@ -59,9 +59,9 @@ struct event {
     int64_t at_wall_ms;
     int64_t at_mono_ms; /* a hold's deadline is this plus the sale's hold_ms */
     uint32_t quantity;  /* units of the order */
-    uint32_t key;       /* number of the idempotency key that it answers (keys.h), 0 for none */
+    uint32_t key;       /* number of the idempotency key that this answers (keys.h), 0 for none */
     uint8_t kind;       /* enum event_kind */
-    uint8_t tint;       /* TINT_… that its changes of the stock met (stock.h) */
+    uint8_t tint;       /* TINT_… bits: which of its changes met the turned tint (stock.h) */
 };
 
 #endif

@@ -9,7 +9,7 @@ enum { HALF_CHARS = ID_CHARS / 2 };
 
 uint64_t id_tag(keyed_hash *hash, uint64_t seq)
 {
-    /* The prefix keeps ids and names apart under the one key. */
+    /* The prefix keeps ids apart from names, which are hashed with the same key. */
     const uint64_t message[2] = {0x6469647368616c66ULL, seq};
     return hash(message, sizeof message) & ((1ULL << ID_TAG_BITS) - 1);
 }

@@ -1,10 +1,11 @@
 /*
  * id.h: public ids: 24 lower-case hex digits that sort by creation time and cannot be guessed.
  *
- *   12 digits  seq of the event that created the thing: finds it, and sorts
+ *   12 digits  seq of the event that created the thing: to look it up, and to sort by
  *   12 digits  the low 48 bits of a keyed hash of that seq: whoever knows a transaction id may pay it
  *
- * The key is made with the database and kept in it, so ids are never stored in memory.
+ * The key is made with the database and kept in it, so an id can be computed from the seq at any time; orders do not
+ * store theirs.
  *
  * Thread: any; the hash function is set once at start.
  */

@@ -31,8 +31,8 @@ void journal_free(struct journal *j)
     free(j->touched);
 }
 
-/* Who plays a worker brings its own reading of the time, so neighbours in the log may differ by a moment; ids must
- * sort by creation time, so the log's order wins. A real step of the wall clock is let through. */
+/* Each thread that plays a worker reads the time itself, so neighbours in the log may be out of order by a moment. Ids
+ * must sort by creation time, so the log's order wins; a step of WALL_JITTER_MS or more, back, is let through. */
 static int64_t smooth_time(struct journal *j, int64_t wall_ms)
 {
     if (wall_ms < j->last_wall_ms && j->last_wall_ms - wall_ms < WALL_JITTER_MS)
@@ -75,7 +75,7 @@ static void touch(struct journal *j, struct sale *sale)
     sale->touched = true;
 }
 
-/* What a purchase was told besides its seq: until when it may pay, or where it stands in the list. */
+/* What a purchase's reply tells besides the seq: until when to pay, or the place in the waiting list. */
 static int64_t value_of(const struct event *event)
 {
     if (event->kind == EVENT_ORDER_RESERVED)
@@ -90,7 +90,7 @@ static void complete_key(struct journal *j, const struct event *event)
     keys_link(keys, event->key, FAULT(FAULT_KEY_AFTER_COMMIT) ? &j->early_keys : &j->keys);
 }
 
-/* What the event has done to the counters, if it met the turned tint (stock.h). */
+/* Adds to the tide what the event's changes did to the counters, as far as they met the turned tint (stock.h). */
 static void follow_tide(struct tide *tide, const struct event *event, const struct books *before,
                         const struct books *after)
 {
@@ -103,7 +103,7 @@ static void follow_tide(struct tide *tide, const struct event *event, const stru
     tide->turns += after->state != before->state;
 }
 
-/* Replays one event on its sale's books and hands it to the store with the JSON that results. */
+/* Replays one event on its sale's books and hands it to the store, with its JSON. */
 static bool write_event(struct journal *j, const struct event *event)
 {
     struct order *order = event->order;
@@ -135,7 +135,7 @@ static bool write_event(struct journal *j, const struct event *event)
            fail_store(j, "writing an event");
 }
 
-/* One row a batch, not one an event. */
+/* One row per batch, not one per event. */
 static bool write_watermark(struct journal *j)
 {
     uint64_t published = atomic_load_explicit(&j->engine->published, memory_order_acquire);
@@ -146,7 +146,7 @@ static bool write_watermark(struct journal *j)
            fail_store(j, "writing the watermark of the streams");
 }
 
-/* The refusals among them that saw no event after those of this batch. */
+/* Adds to the batch the keys of refusals that saw no event after this batch; other refusals stay on early_keys. */
 static void take_keys(struct journal *j)
 {
     struct keys *keys = &j->engine->keys;
@@ -208,7 +208,7 @@ static void linger(void)
         (void)nanosleep(&(const struct timespec){0, 1500000}, NULL);
 }
 
-/* Everything becomes visible before committed_seq says so; piece by piece: see engine_await_view(). */
+/* Makes the batch visible, piece by piece (see engine_await_view()), before committed_seq passes it. */
 static bool show_events(struct journal *j)
 {
     linger();
@@ -251,12 +251,12 @@ enum journal_result journal_round(struct journal *j)
     take_batch(j);
     take_keys(j);
     bool full = j->store.storage_full(j->store.self);
-    /* Stored on change only: workers read this line. */
+    /* Stored on change only: workers read this cache line. */
     if (full != atomic_load_explicit(&j->engine->storage_full, memory_order_relaxed))
         atomic_store_explicit(&j->engine->storage_full, full, memory_order_relaxed);
     if (j->batch_count > 0 || j->keys != 0)
         return write_batch(j) && show_batch(j) && tidy(j, true) ? JOURNAL_WROTE : JOURNAL_FAILED;
-    /* Nothing to write but, perhaps, the watermark: it has waited for a batch to go with. */
+    /* At most the watermark is left to write; it was waiting for a batch to go with. */
     if (atomic_load_explicit(&j->engine->published, memory_order_acquire) > j->published &&
         !write_batch(j))
         return JOURNAL_FAILED;

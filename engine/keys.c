@@ -2,13 +2,14 @@
  * keys.c: the table of idempotency keys (see keys.h for its rules).
  *
  * Happy path of a new key: search() the bucket, claim a free word by swap, move the bucket's version on by
- * swap, and the key is IN_FLIGHT. Of a known one: search() finds its word, read_entry() copies its answer.
- * Failure: both swaps may fail because of another thread; then the bucket is searched again.
+ * swap, and the key is IN_FLIGHT. Of a known key: search() finds its word, read_entry() copies its answer.
+ * Failure: either swap may fail because of another thread; then the bucket is searched again.
  *
- * Orders: who begins a key, and later another one of the same tag, both swap the same version; so one of the
- * two has read it after the other's swap, and with it the word claimed before that swap (both acq_rel).
- * An entry is written by whoever has the key in flight, with releases, after the word was claimed; a reader
- * loads it with acquires and then the word again: a word that is still the same was not reused meanwhile.
+ * Memory order: two threads that begin keys of the same tag both swap the same version, so the one that succeeds
+ * later has read the version after the other's swap, and with it sees the word claimed before that swap (swaps
+ * acq_rel, loads acquire). An entry is written with releases, by the thread that has the key in flight, after
+ * it claimed the word. A reader loads the entry with acquires and then the word again: if the word is still the
+ * same, the slot was not reused meanwhile.
  *
  * Thread: any (see keys.h). Fails: never waits; KEY_NO_ROOM when a bucket is full.
  */
@@ -85,8 +86,8 @@ static uint64_t word_at(struct place place)
 
 /* ---- beginning ---- */
 
-/* The slot of this tag, else KEY_SLOTS; *reusable: a slot that may be claimed, with the word in it, else
- * KEY_SLOTS. */
+/* Returns the slot of this tag, or KEY_SLOTS. *reusable: a slot that may be claimed, or KEY_SLOTS;
+ * *reusable_word: the word in that slot. */
 static uint32_t search(struct key_bucket *bucket, uint64_t tag, int64_t mono_ms, uint32_t *reusable,
                        uint64_t *reusable_word)
 {
@@ -124,7 +125,7 @@ static struct kept read_entry(const struct key_entry *entry, uint64_t tag)
                          .state = (uint8_t)how};
 }
 
-/* What is known of the key at this place; false when it has gone meanwhile. */
+/* What is known of the key at this place. False when its word has changed meanwhile: search again. */
 static bool known(struct place place, uint64_t tag, uint64_t body, struct kept *kept,
                   enum key_verdict *verdict)
 {
@@ -142,7 +143,7 @@ static bool known(struct place place, uint64_t tag, uint64_t body, struct kept *
     return true;
 }
 
-/* Claims the slot and moves the version on. False: somebody else was faster, nothing is changed. */
+/* Claims the slot and moves the version on. False: another thread was faster, and nothing is changed. */
 static bool claim(struct place place, uint64_t seen, uint64_t version, uint64_t tag)
 {
     STEP("key-claim");
@@ -228,7 +229,7 @@ void keys_hand_over(struct keys *keys, uint32_t number, uint64_t seq)
     do {
         STEP("key-hand-over");
         atomic_store_explicit(&entry->next, last, memory_order_relaxed);
-        /* Release: pairs with keys_take(). Whatever `last` was meanwhile, it is the last now. */
+        /* Release: pairs with keys_take(). It does not matter if the head changed and came back to `last`. */
     } while (!atomic_compare_exchange_weak_explicit(&keys->handed_over, &last, number,
                                                     memory_order_release, memory_order_relaxed));
 }

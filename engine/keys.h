@@ -1,25 +1,26 @@
 /*
  * keys.h: Idempotency-Keys: which are in flight, which have their answer, and what that answer was.
  *
- * Usage, net thread: keys_begin() before anything is decided. KEY_FRESH: the command carries the key's number,
- *                    and the answer that makes it ends in keys_forget() or, sooner or later, in keys_settle().
- * Usage, worker:     a decision that has an event: keys_note(), and the event carries the number.
- *                    A refusal has none: keys_note(), then keys_hand_over() gives it to the journal.
- *                    503 is no answer, the client may ask again: keys_forget().
- * Usage, journal:    writes what keys_kept() says in the transaction of the event, or in any that comes after
- *                    what a refusal saw; after the commit keys_settle(). From then on keys_begin() gives it.
+ * Usage, net thread: keys_begin() before anything is decided. After KEY_FRESH the command carries the key's
+ *                    number, and sooner or later its answer leads to keys_forget() or keys_settle().
+ * Usage, worker:     a decision with an event: keys_note(), and the event carries the number.
+ *                    A refusal, which has no event: keys_note(), then keys_hand_over() to the journal.
+ *                    A 503, which is not kept (the client may ask again): keys_forget().
+ * Usage, journal:    writes what keys_kept() says: in the transaction of the event; for a refusal, in one that
+ *                    holds all that the refusal saw, or in a later one. After the commit, keys_settle(): from
+ *                    then on keys_begin() returns the answer.
  * Usage, port:       a reply with a key goes out once keys_is_settled().
  *
- * A fixed table of buckets; a key's tag (61 bits of a keyed hash of path and key) says in which it lies, and
- * one word of the bucket is that key: tag, and
+ * A fixed table of buckets. A key's tag (61 bits of a keyed hash of path and key) selects the bucket; in it, one
+ * word holds the key's tag and its state:
  *     CLAIMED -> IN_FLIGHT -> SETTLED, which may be reused KEY_KEEP_MS after the request; or back to FREE
- * Two threads must never both begin the same key, though slots become free at any time and so two of them may
+ * Two threads must never both begin the same key, although slots become free at any time, so that two threads may
  * claim different slots. The bucket's version decides: it is read before the bucket is searched, and moved on
  * by swap after a slot was claimed. If that swap fails, another key was added since the search: the thread gives
  * its slot back and searches again. No thread waits for another: a swap fails only because another one succeeded.
  *
- * Threads: any; whose turn it is with a key in flight, above. A full bucket is KEY_NO_ROOM.
- * Memory:  KEY_BYTES_PER_KEY for each key of the capacity, touched as it is used; nothing without keys.
+ * Threads: any; the usage above says which one may touch a key in flight. A full bucket gives KEY_NO_ROOM.
+ * Memory:  KEY_BYTES_PER_KEY for each key of the capacity; pages are touched on first use, none without keys.
  */
 #ifndef FLASHD_ENGINE_KEYS_H
 #define FLASHD_ENGINE_KEYS_H
@@ -34,24 +35,24 @@
 
 enum { KEY_SLOTS = KEY_WORDS - 1 /* in a bucket; half of them are expected to be used */ };
 
-/* A request with a key, and its answer: all that it takes to give the same again. Plain data. */
+/* A request with a key, and its answer: all that is needed to repeat the answer. Plain data. */
 struct kept {
     uint64_t tag;  /* of path and key; key_tag() */
     uint64_t body; /* keyed hash of the request's body */
-    uint64_t seq;  /* of the answer's event; of a refusal: what it saw */
+    uint64_t seq;  /* of the answer's event; for a refusal, of the last event it may have seen */
     int64_t
-        value; /* of a purchase: expiresAt in wall-clock ms, or the position in the waiting list */
+        value; /* for a purchase: expiresAt in wall-clock ms, or the position in the waiting list */
     int64_t asked_mono_ms;        /* when the request came */
     uint8_t kind, outcome, state; /* as in struct reply */
 };
 
-/* What is known of a key. Valid while its word is not FREE; atomic because a late reader may still look when
- * the slot is reused: it finds another word then, and looks again. */
+/* What is known of a key. Valid while its word is not FREE; atomic because a slow reader may still be reading it
+ * when the slot is reused: that reader then finds another word, and searches again. */
 struct key_entry {
     _Atomic uint64_t body, seq;
     _Atomic int64_t value, asked_mono_ms;
     _Atomic uint32_t how;  /* kind, outcome, state */
-    _Atomic uint32_t next; /* number of the next in a list, 0 for none; its owner's */
+    _Atomic uint32_t next; /* the next key in a list, 0 for none; written by its owner */
 };
 
 /* The low bits of a word. A free one is 0. */
@@ -74,14 +75,14 @@ struct keys {
     uint32_t bucket_count;
     /* --- workers push, journal takes all --- */
     _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t
-        handed_over; /* number of the last; linked by next */
+        handed_over; /* number of the key that came last; `next` links the others */
     /* --- journal writes, any thread reads --- */
     _Alignas(CACHE_LINE_BYTES) _Atomic uint64_t kept_count; /* answers kept since the start */
 };
 
 enum { KEY_BYTES_PER_KEY = 2 * sizeof(struct key_bucket) / KEY_WORDS };
 
-/* capacity: keys within KEY_KEEP_MS that are to fit, 0..KEYS_MAX. False when out of memory. */
+/* capacity: how many keys of the last KEY_KEEP_MS should fit, 0..KEYS_MAX. False when out of memory. */
 bool keys_init(struct keys *keys, uint32_t capacity);
 void keys_free(struct keys *keys);
 
@@ -92,20 +93,20 @@ enum key_verdict {
     KEY_FRESH,      /* *number is the key's, until it is forgotten or settled */
     KEY_SETTLED,    /* *kept is its answer, which is durable */
     KEY_IN_FLIGHT,  /* being answered just now */
-    KEY_OTHER_BODY, /* in flight or answered, and was asked with another body */
-    KEY_NO_ROOM,    /* the bucket holds KEY_SLOTS younger keys */
+    KEY_OTHER_BODY, /* in flight or answered, but the request had another body */
+    KEY_NO_ROOM,    /* the bucket is full of keys too young to be reused */
 };
 enum key_verdict keys_begin(struct keys *keys, uint64_t tag, uint64_t body, struct now now,
                             struct kept *kept, uint32_t *number);
 
-/* Whoever has the key in flight: nothing was decided under it. */
+/* The thread that has the key in flight: frees it, since nothing was decided under it. */
 void keys_forget(struct keys *keys, uint32_t number);
-/* Whoever decides: the answer, as it goes into struct reply. */
+/* The thread that decides: notes the answer, as it goes into struct reply. */
 void keys_note(struct keys *keys, uint32_t number, uint8_t kind, uint8_t outcome, uint8_t state);
-/* Worker: a refusal that saw nothing after seq is to be made durable. Wake the journal after it. */
+/* Worker: gives the journal a refusal, which saw no event after seq, to make durable. Wake the journal then. */
 void keys_hand_over(struct keys *keys, uint32_t number, uint64_t seq);
-/* Port: whether the answer is durable. Any state but IN_FLIGHT means yes: the port that waits has not forgotten the
- * key, so it was settled, and its slot may have been reused since. Acquire: pairs with keys_settle(). */
+/* Port: whether the answer is durable. Any state but IN_FLIGHT means yes: a key whose reply waits in a port was not
+ * forgotten, so it was settled, and its slot may have been reused since. Acquire: pairs with keys_settle(). */
 static inline bool keys_is_settled(const struct keys *keys, uint32_t number)
 {
     const struct key_bucket *bucket = &keys->buckets[number / KEY_WORDS];
@@ -114,22 +115,22 @@ static inline bool keys_is_settled(const struct keys *keys, uint32_t number)
             KEY_STATE_MASK) != KEY_STATE_IN_FLIGHT;
 }
 
-/* Journal: whether anything was handed over since; the list of it, and the next in a list, 0 for none. */
+/* Journal: whether keys were handed over; takes the list of them; the next key in a list. 0: none. */
 static inline bool keys_waiting(const struct keys *keys)
 {
     return atomic_load_explicit(&keys->handed_over, memory_order_relaxed) != 0;
 }
 uint32_t keys_take(struct keys *keys);
 uint32_t keys_next(const struct keys *keys, uint32_t number);
-/* Journal: puts a key before a list, which is its own. */
+/* Journal: puts a key at the head of one of its own lists. */
 void keys_link(struct keys *keys, uint32_t number, uint32_t *list);
-/* Journal: what an event's key is kept with. */
+/* Journal: sets the seq and the value of a key's answer; reads all that is kept of it. */
 void keys_complete(struct keys *keys, uint32_t number, uint64_t seq, int64_t value);
 struct kept keys_kept(const struct keys *keys, uint32_t number);
 /* Journal: after the commit. */
 void keys_settle(struct keys *keys, uint32_t number);
 
-/* Recovery: a durable answer whose request came age_ms ago. False when its bucket is full. */
+/* Recovery: puts back a durable answer whose request came age_ms ago. False when its bucket is full. */
 bool keys_restore(struct keys *keys, const struct kept *kept, struct now now, int64_t age_ms);
 
 #endif

@@ -1,9 +1,9 @@
 /*
  * log.c: claim, publish, read (see log.h).
  *
- * Happy path: one fetch-and-add per LOG_CREDIT_CHUNK reservations, one per claimed batch, one
- * release store per event. Failure: log_reserve() says no when the slowest reader is a whole ring
- * behind.
+ * Happy path: one compare-and-swap per LOG_CREDIT_CHUNK reserved slots, one fetch-and-add per claimed
+ * batch, one release store per event. Failure: log_reserve() says no when the slowest reader is a
+ * whole ring behind.
  */
 #include "engine/log.h"
 
@@ -16,7 +16,7 @@
 
 bool log_init(struct log *log, uint64_t last_seq)
 {
-    /* Pages come with the first use, so a quiet server does not pay for the whole ring. */
+    /* Pages are allocated on first use, so a quiet server does not pay for the whole ring. */
     void *slots = mmap(NULL, sizeof(struct log_slot) * LOG_SLOTS, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (slots == MAP_FAILED)
@@ -41,8 +41,8 @@ static uint64_t slowest_cursor(const struct log *log)
 {
     uint64_t slowest = UINT64_MAX;
     for (int i = 0; i < LOG_READER_COUNT; i++) {
-        /* Acquire: pairs with log_advance(); the reader is done with the slots that we may now
-         * fill. */
+        /* Acquire: pairs with log_advance(); the reader is done with the slots that may now be
+         * filled. */
         uint64_t next = atomic_load_explicit(&log->cursors[i].next, memory_order_acquire);
         if (next < slowest)
             slowest = next;

@@ -7,7 +7,7 @@
  *     2. log_claim()    claims seqs, after (taker) or before (giver) it touches the stock word
  *     3. log_publish()  fills and publishes each slot
  *   A reader has a cursor
- *     log_read()        gives the event there once it is published
+ *     log_read()        gives the event at the cursor once it is published
  *     log_advance()     gives the slot back
  * Reservation keeps the head within LOG_SLOTS of the slowest cursor, so a claimed seq always finds its
  * slot free: a decision, once made, can always be logged.
@@ -56,7 +56,7 @@ struct log_credit {
     uint32_t slots;
 };
 
-/* last_seq: the last one that is durable already, 0 for none. False when out of memory. */
+/* last_seq: of the last event that is durable already, 0 for none. False when out of memory. */
 bool log_init(struct log *log, uint64_t last_seq);
 void log_free(struct log *log);
 
@@ -68,7 +68,7 @@ uint64_t log_claim(struct log *log, struct log_credit *credit, uint32_t n);
 /* Producer: copies event into its slot and publishes it. Pairs with log_read(). */
 void log_publish(struct log *log, uint64_t seq, const struct event *event);
 
-/* The last claimed seq: whatever is decided now depends on no event after it. */
+/* The last claimed seq: a decision made now depends on no event after it. */
 static inline uint64_t log_last_claimed(const struct log *log)
 {
     return atomic_load_explicit(&log->claimed, memory_order_acquire) - 1;

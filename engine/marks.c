@@ -1,7 +1,7 @@
 /*
  * marks.c: see marks.h.
  *
- * Thread: who sits on the worker's seat marks its words; any thread looks.
+ * Thread: the one on a worker's seat writes that worker's words; any thread reads them.
  */
 #include "engine/marks.h"
 
@@ -11,8 +11,8 @@ void mark_open(_Atomic uint32_t *word)
 {
     uint32_t value = atomic_load_explicit(word, memory_order_relaxed);
     STEP("mark-open");
-    /* Visible to whoever meets a later swap of the stock word by this worker (release there). Release here, too: the
-     * flush before may have been another thread's, and who sees this mark sees its claims. */
+    /* Visible to every thread that sees a later swap of the stock word by this worker (release there). Release here,
+     * too: the flush before may have been another thread's, and a thread that sees this mark must see its claims. */
     atomic_store_explicit(word, value | 1, memory_order_release);
 }
 
@@ -20,7 +20,7 @@ void mark_flushed(_Atomic uint32_t *word, bool still_open)
 {
     uint32_t value = atomic_load_explicit(word, memory_order_relaxed);
     STEP("mark-flushed");
-    /* Release: who sees the flush sees the claim. Pairs with the acquire in workers_moved_on(). */
+    /* Release: a thread that sees the flush sees the claim. Pairs with the acquire in workers_moved_on(). */
     atomic_store_explicit(word, ((value >> 1) + 1) << 1 | still_open, memory_order_release);
 }
 

@@ -1,14 +1,15 @@
 /*
- * marks.h: open batches: what workers have decided that has no slot in the log yet.
+ * marks.h: open batches: decisions of workers that have no slot in the log yet.
  *
  * Between its swap of the stock word and its slot, a decision is known to its worker only. Two words of each worker
  * tell the others: bit 0 says that there may be such decisions, the rest counts the flushes, modulo 2^31.
- *   open_takes  units taken, payments           the clock, before it closes a sale, and the joins of
- *                                               other workers wait for it to move on
- *   open_joins  places taken in a waiting list  the clock waits for it
- * Who has to wait takes a mark, which is a copy of the words, and goes on when they have moved on from it.
+ *   open_takes  units taken, payments
+ *   open_joins  places taken in a waiting list
+ * Whoever has to wait for such decisions takes a mark, which is a copy of every worker's words, and goes on when all of
+ * them have moved on from it. Joins wait for open_takes only; closing a sale (clock.h), doubts (worker.h) and a
+ * reconciliation wait for both.
  *
- * Threads: a worker's words are written by who sits on its seat, and read by any.
+ * Threads: a worker's words are written by the thread on its seat, and read by any.
  */
 #ifndef FLASHD_ENGINE_MARKS_H
 #define FLASHD_ENGINE_MARKS_H
@@ -27,7 +28,7 @@ struct worker_mark {
 };
 
 /* Whether every decision that may have been open when `mark` was taken has its slot by now. A join
- * may stand in the younger of two lists, so it takes two flushes. */
+ * may be on the younger of its worker's two lists, so joins take two flushes. */
 static inline bool takes_moved_on(uint32_t mark, uint32_t now)
 {
     return (mark & 1) == 0 || now != mark;
@@ -37,11 +38,12 @@ static inline bool joins_moved_on(uint32_t mark, uint32_t now)
     return (mark & 1) == 0 || (now & 1) == 0 || (now >> 1) - (mark >> 1) >= 2;
 }
 
-/* On the seat: before the first swap of a batch; and once the batch has its slots. */
+/* On the seat: before the first swap of a batch; and once the batch has its slots (still_open: the
+ * next batch has swapped already). */
 void mark_open(_Atomic uint32_t *word);
 void mark_flushed(_Atomic uint32_t *word, bool still_open);
 
-/* Any thread: what every worker may have open by now, and whether all of it has its slots. */
+/* Any thread: takes a mark; tells whether everything that may have been open then has its slot. */
 struct worker_mark workers_mark(const struct engine *engine);
 bool workers_moved_on(const struct engine *engine, const struct worker_mark *mark);
 

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <time.h>
 
-/* The last moment of the year 9999: the last that ISO 8601 has four digits for. */
+/* The last moment of the year 9999, the last year that four digits can hold. */
 #define WALL_MS_MAX INT64_C(253402300799999)
 
 struct now {

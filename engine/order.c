@@ -1,7 +1,7 @@
 /*
  * order.c: names and moves of the order states, and the memory of orders.
  *
- * Thread: the tables are constants; an arena belongs to a worker: to who sits on its seat
+ * Thread: the tables are constants; an arena belongs to the thread on its worker's seat
  * (order_arena_free(): main, at the end).
  *
  * Fails: order_new() returns NULL when the kernel gives no more memory; the caller refuses the
@@ -62,7 +62,7 @@ static void *map_block(void)
     if (before > 0)
         (void)munmap(map, before);
     (void)munmap(map + before + bytes, bytes - before);
-    (void)madvise(map + before, bytes, MADV_HUGEPAGE); /* where there are none: small pages do */
+    (void)madvise(map + before, bytes, MADV_HUGEPAGE); /* if it fails, small pages do */
     return map + before;
 }
 

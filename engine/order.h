@@ -12,9 +12,9 @@
  *   CANCELLED    CLEARED     CANCELLED    EXPIRED ------------+
  *
  * Threads: orders are made by the worker that owns the buyer and are never freed while the engine
- *          lives. `state` is moved by that worker and by the clock, by swap. Whoever must claim a
- *          log slot before the move may be seen first sets BUSY, which keeps the other out: it comes
- *          back to the order in its next round, nobody spins.
+ *          lives. That worker and the clock move `state`, by swap. If one of them must claim a log
+ *          slot before its move may be seen, it first sets BUSY, which keeps the other out: the
+ *          other comes back to the order in its next round, nobody spins.
  *          What readers see (committed, expires_at_ms, changed_at_ms, position) is written by the
  *          journal alone.
  */
@@ -44,7 +44,7 @@ struct order {
     /* --- worker that owns the buyer, and clock: by swap --- */
     _Atomic uint8_t state;
     /* --- worker that owns the buyer --- */
-    bool refund_due; /* a payment came too late and order.refund_due has said so */
+    bool refund_due; /* a payment came too late, and order.refund_due has been decided */
     /* --- journal only --- */
     uint8_t logged; /* state after the last event that the journal has read */
     /* --- set once, before the order is published in the log --- */
@@ -53,10 +53,10 @@ struct order {
     uint32_t quantity;
     uint32_t sale; /* index */
     uint64_t name_hash;
-    uint64_t seq; /* of the event that made it; its id is made from it (id.h). 0: not claimed yet */
+    uint64_t seq; /* of the event that made it; gives the order's id (id.h). 0: not claimed yet */
     /* --- journal writes, before committed_seq passes the event; any thread reads --- */
-    uint32_t position;          /* in the waiting list when it joined, from 1 */
-    uint32_t ticket;            /* its place among all that ever queued in this sale, from 0 */
+    uint32_t position; /* in the waiting list when it joined, from 1 */
+    uint32_t ticket;   /* its place among all orders that ever queued in this sale, from 0 */
     _Atomic uint64_t committed; /* order_committed_pack(): state, seq of its last committed event */
     _Atomic int64_t expires_at_ms; /* wall clock, while in PAYMENT */
     _Atomic int64_t changed_at_ms; /* wall clock, of its last committed event */
@@ -83,11 +83,11 @@ static inline bool order_state_is_live(enum order_state state)
 {
     return state == ORDER_WAITING || state == ORDER_PAYMENT || state == ORDER_PAID;
 }
-/* Whether the picture above has an arrow from one to the other. */
+/* Whether the picture above has an arrow between the two. */
 bool order_move_allowed(enum order_state from, enum order_state to);
 
-/* Swaps from -> to; false when somebody else moved it first. Acquire and release: what the mover
- * wrote before is seen by whoever meets the new state. */
+/* Swaps from -> to; false when another thread moved it first. Acquire and release: a thread that
+ * sees the new state sees what the mover wrote before. */
 static inline bool order_move(struct order *order, enum order_state from, unsigned to)
 {
     uint8_t expected = (uint8_t)from;
@@ -109,7 +109,7 @@ static inline unsigned order_state_now(const struct order *order)
 }
 
 /*
- * Memory for orders: bump allocation from large blocks. One arena a worker, used by who sits on its seat; orders
+ * Memory for orders: bump allocation from large blocks. One arena per worker, used by the thread on its seat; orders
  * live as long as their arena.
  */
 struct order_arena {
@@ -117,10 +117,10 @@ struct order_arena {
     struct order_block *blocks; /* the last one first */
 };
 
-/* Gives all blocks back: when nobody reads any order of this arena any more. */
+/* Unmaps all blocks; call it when nobody reads any order of this arena any more. */
 void order_arena_free(struct order_arena *arena);
-/* Room for `count` orders of any name, so that as many order_new() cannot fail. False when out of
- * memory. */
+/* Makes room for `count` orders with names of any length, so that as many calls of order_new() cannot
+ * fail. False when out of memory. */
 bool order_reserve(struct order_arena *arena, uint32_t count);
 /* Zeroed but for name, name_bytes and name_hash; NULL when out of memory. */
 struct order *order_new(struct order_arena *arena, const char *name, uint8_t name_bytes,

@@ -2,9 +2,10 @@
  * outcome.h: every answer that the engine gives to a command, as one table.
  *
  * Thread: any; constants.
- * Each row: the problem code of contract.md, the HTTP status that net/ answers with, and a
- * sentence. Adding an outcome touches one row here and the decision that names it. Rows of idempotency keys
- * in flashd.db hold an outcome's number: a new one goes to the end, or SCHEMA_VERSION up.
+ * Each row: the HTTP status that net/ answers with, the problem's code (clients rely on it: never
+ * change one), and a sentence. Adding an outcome touches one row here and the decision that names it.
+ * flashd.db keeps answers under idempotency keys by the outcome's number: a new outcome goes to the
+ * end, or SCHEMA_VERSION goes up.
  */
 #ifndef FLASHD_ENGINE_OUTCOME_H
 #define FLASHD_ENGINE_OUTCOME_H
@@ -51,7 +52,7 @@ struct outcome_row {
 
 /* The row of an outcome; static. */
 const struct outcome_row *outcome_row(enum outcome outcome);
-/* Whether the same request is welcome again: then nothing is kept under its idempotency key. */
+/* Whether the client may ask the same again: then nothing is kept under its idempotency key. */
 static inline bool outcome_is_passing(enum outcome outcome)
 {
     return outcome_row(outcome)->http_status == 503;

@@ -1,5 +1,5 @@
 /*
- * payload.c: see payload.h; the fields are those of contract.md, "Streams".
+ * payload.c: see payload.h.
  *
  * Thread: any. Fails: by the text's overflow; PAYLOAD_BYTES_MAX is room for the longest names
  * escaped.
@@ -98,7 +98,7 @@ static bool take_number(struct scan *s, uint64_t *number)
     return s->at > start;
 }
 
-/* Where a member goes; NULL for one that nobody asks for. */
+/* Where a member's value goes; NULL for a member that struct payload does not have. */
 static void *member_named(struct payload *p, const struct payload_string *key, bool number)
 {
     const struct {
@@ -149,7 +149,7 @@ bool payload_read(struct payload *payload, const char *json, size_t len)
     return take(&s, '}') && s.at == s.end;
 }
 
-/* The last member of every payload: "at":"2026-01-02T03:04:05.678Z"}. Its punctuation is compared later. */
+/* The last member of every payload: "at":"2026-01-02T03:04:05.678Z"}. */
 bool payload_time(const char *json, size_t len, int64_t *at_ms)
 {
     return len >= TEXT_TIME_CHARS + 2 && text_read_time(json + len - 2 - TEXT_TIME_CHARS, at_ms);

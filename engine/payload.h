@@ -18,10 +18,10 @@
 void payload_write(struct text *out, const struct event *event, const struct books *books,
                    keyed_hash *hash);
 
-/* The beginning of it, which tells what never changes: whose, what and how much. */
+/* The beginning of a payload: what never changes of the sale or order, such as buyer and quantity. */
 void payload_facts(struct text *out, const struct event *event, keyed_hash *hash);
 
-/* What a payload says, for those who check it; a member that it lacks is NULL or UINT64_MAX. */
+/* What a payload says, for checks of it; a member that it lacks is NULL or UINT64_MAX. */
 struct payload {
     struct payload_string {
         const char *data; /* as in the JSON, with its quotes and escapes; borrowed from the text */
@@ -30,10 +30,11 @@ struct payload {
     uint64_t quantity, available, held, sold, waiting;
 };
 
-/* Members that it does not know are passed over. False: not what payload_write() makes, which is one flat
- * object of strings and whole numbers. */
+/* Other members are skipped. False: the text is not like what payload_write() makes, one flat object of
+ * strings and whole numbers. */
 bool payload_read(struct payload *payload, const char *json, size_t len);
-/* When its event was: its last member. False: no such time. The punctuation around it is not looked at. */
+/* The event's time, which is the payload's last member. False: no such time. Its punctuation is not checked:
+ * callers compare the whole text with payload_write()'s. */
 bool payload_time(const char *json, size_t len, int64_t *at_ms);
 
 #endif

@@ -74,7 +74,7 @@ static inline bool head_is_durable(struct port *port, uint32_t target)
            (port->head[target].seq <= log_committed(port->log) || FAULT(FAULT_ACK_BEFORE_COMMIT));
 }
 
-/* A key is settled after the commit that holds its event, or all that its refusal saw. */
+/* A key is settled after the commit that holds its event or, for a refusal, all that the refusal saw. */
 static bool keyed_head_is_durable(struct port *port, uint32_t target)
 {
     struct reply *head = &port->keyed_head[target];
@@ -84,7 +84,7 @@ static bool keyed_head_is_durable(struct port *port, uint32_t target)
            (keys_is_settled(port->keys, head->key) || FAULT(FAULT_ACK_BEFORE_COMMIT));
 }
 
-/* Not inline: who has no key does not pay for its registers. */
+/* Not inline, so that replies without a key do not pay for its registers. */
 static __attribute__((noinline)) bool receive_keyed(struct port *port, struct reply *reply)
 {
     for (uint32_t i = 0; i < port->target_count; i++) {

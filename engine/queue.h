@@ -1,11 +1,11 @@
 /*
  * queue.h: a first-in, first-out queue of orders with a deadline each, for one thread.
  *
- * The clock keeps two a sale: buyers who wait, in log order, and holds, in the order of their
- * deadlines (a sale has one hold length, so log order is deadline order to within the readings
- * of the time by those who played the workers).
+ * The clock keeps two per sale: waiting orders, in log order, and holds, in the order of their
+ * deadlines (a sale has one hold length, so log order is deadline order, to within the difference
+ * between the threads' readings of the time).
  *
- * Thread: its owner only. Memory goes back as the head moves on.
+ * Thread: its owner only. Chunks are freed as the head moves past them.
  */
 #ifndef FLASHD_ENGINE_QUEUE_H
 #define FLASHD_ENGINE_QUEUE_H

@@ -2,9 +2,9 @@
  * reconcile.c: the looks at words and orders, the run, and when one is made (see reconcile.h).
  *
  * Happy path: reconcile_round -> run_once -> looks, store.compare, second looks -> publish -> answers.
- * Failure: what the store cannot read fails the run: a line in the log, a count in /metrics, nothing stopped.
+ * Failure: what the store cannot read fails the run: a line on stderr, a count in /metrics, no sale stopped.
  *
- * It waits by short sleeps: only within a run, and nobody waits for it.
+ * It waits by short sleeps, only within a run; no thread that serves buyers waits for it.
  *
  * Thread: reconciler, but for reconcile_result() (any) and reconcile_leave() (main).
  */
@@ -22,7 +22,7 @@
 #include "engine/versioned.h"
 
 enum {
-    LOOKS_MAX = 32, /* sales that the clock is asked for at once: some microseconds of its time */
+    LOOKS_MAX = 32, /* sales that the clock is asked about at once: some microseconds for it */
     SLEEP_MS_MAX = 60000, /* the wall clock may step */
     WAIT_US = 100,
     NICENESS = 10,
@@ -64,7 +64,7 @@ bool reconcile_committed(struct reconcile_run *run, uint64_t seq)
     return true;
 }
 
-/* What every producer may have in flight: decisions, and slots whose swap is still to come. */
+/* A mark of what every producer may have in flight: decisions, and slots whose swap is still to come. */
 struct in_flight {
     struct worker_mark workers;
     uint32_t clock;
@@ -84,7 +84,7 @@ static bool moved_on(const struct engine *e, const struct in_flight *before)
            workers_moved_on(e, &before->workers);
 }
 
-/* Until everything that is in flight now is committed. */
+/* Waits until everything that is in flight now is committed. False: leaving. */
 static bool settle(struct reconcile_run *run)
 {
     const struct in_flight before = mark(run->engine);
@@ -138,8 +138,8 @@ uint32_t reconcile_divergent(const struct reconcile_run *run)
 
 /* ---- words ---- */
 
-/* A counter at the look: the books', less what the new tint has done to it since `before`. A tide tells of
- * tint 1; what it does not hold is of tint 0. All modulo 2^32. */
+/* A counter at the moment of the look: that of the books, less what changes of the new tint have done to it
+ * since `before`. A tide sums up the changes of tint 1; the rest of the books is of tint 0. All modulo 2^32. */
 static uint32_t at_look(bool new_tint, uint32_t books, uint32_t tide, uint32_t books_before,
                         uint32_t tide_before)
 {
@@ -161,7 +161,7 @@ static void compare_words(struct reconcile_run *run, struct reconcile_sale *s)
         at_look(!look->stock.tint, books->waiting, tide.waiting, before->waiting, s->tide.waiting));
     counters_differ(run, s, "sold in the counter of payments", look->sold.units,
                     at_look(!look->sold.tint, books->sold, tide.sold, before->sold, s->tide.sold));
-    /* Sold out is set between the last payment and its slot. */
+    /* The sold-out bit is set between the last payment and its slot. */
     bool too_early = look->stock.sold_out && look->sold.units != books->product_qty;
     bool never = books->sold == books->product_qty && !stock_load(&s->sale->stock).sold_out;
     if (too_early || never)
@@ -175,7 +175,7 @@ static void compare_words(struct reconcile_run *run, struct reconcile_sale *s)
                           sale_state_name(look->stock.state), NULL, sale_state_name(state));
 }
 
-/* Waits for the clock's answer to each command; everything they tell of is committed then. */
+/* Waits for the clock's answer to each command. False: leaving. */
 static bool hear_clock(struct reconcile_run *run, uint32_t count)
 {
     struct reply reply;
@@ -272,7 +272,7 @@ static const char *state_text(unsigned state)
     return state < ORDER_STATE_COUNT ? order_state_name((enum order_state)state) : "none at all";
 }
 
-/* Orders have few moves, so the list comes to its end. */
+/* Looks again until no suspect is left. This ends, since an order makes few moves. */
 bool reconcile_orders(struct reconcile_run *run)
 {
     while (run->suspect_count > 0) {
@@ -333,7 +333,7 @@ static void remember_first(struct reconcile_result *result, const char *sale,
         memcpy(result->first_sale, sale, ID_CHARS);
 }
 
-/* Stops the sale of each divergence and nothing else; one that is over, or stopped, is left as it is. */
+/* Stops each sale that differs, if it is active or paused, and nothing else. */
 static void judge_sales(struct reconcile_run *run, struct reconcile_result *result)
 {
     for (uint32_t i = 0; i < run->sale_count; i++) {
@@ -445,7 +445,7 @@ static struct channel *channel_of(struct reconciler *r, uint32_t port)
     return &r->engine->ports[port].channels[engine_reconciler_target(r->engine)];
 }
 
-/* How many wait for a run, port by port: they are left in their rings until it is made. */
+/* Counts the commands that wait for a run, port by port; they stay in their rings until it is made. */
 static bool count_waiting(struct reconciler *r, uint32_t waiting[PORTS_MAX])
 {
     bool any = false;
@@ -456,7 +456,7 @@ static bool count_waiting(struct reconciler *r, uint32_t waiting[PORTS_MAX])
     return any;
 }
 
-/* Those who asked before the run began; who asked since waits for the next. */
+/* Answers those who asked before the run began; those who asked since wait for the next. */
 static void answer(struct reconciler *r, const uint32_t waiting[PORTS_MAX])
 {
     bool leaving = atomic_load_explicit(&r->leaving, memory_order_relaxed);
@@ -475,7 +475,7 @@ static void answer(struct reconciler *r, const uint32_t waiting[PORTS_MAX])
     }
 }
 
-/* Also found anew before it has come: the wall clock may have been set back. */
+/* Computed anew even if the next time has not come yet: the wall clock may have been set back. */
 static int64_t next_ms(struct reconciler *r, struct now now)
 {
     int64_t next = atomic_load_explicit(&r->next_wall_ms, memory_order_relaxed);

@@ -1,25 +1,25 @@
 /*
- * reconcile.h: memory, tables and events held against each other while the sales go on.
+ * reconcile.h: compares memory, tables and events with each other while the sales go on.
  *
  * Thread: reconciler. It sleeps until its schedule or a COMMAND_RECONCILE calls, then makes one run:
  *   1. reconcile_words()    every sale's words, which run ahead of the log, against the committed books
  *   2. store.compare()      persist/: replays the events, compares tables and committed memory with them,
  *                           and shows every order to reconcile_order()
- *   3. reconcile_orders()   orders whose own state was ahead of the log: have they come true?
+ *   3. reconcile_orders()   looks again at orders whose own state was ahead of the log: is it committed by now?
  *   4. stops each sale that differs: COMMAND_STOP, which the clock logs as sale.paused, reconcile-failed
  *
- * Why 1 has no false alarm: the clock, while no closing is under way, turns the tint of a sale's words and
- * so reads them at one instant (COMMAND_LOOK). Every swap before it met the old tint, every one after the new
- * one, and each event says which its own swaps met. When all that was decided before is committed (marks,
- * then committed_seq), the words must equal the books less what the new tint has done to them since:
+ * Why 1 has no false alarm: while no closing is under way, the clock turns the tint of a sale's words and
+ * thereby reads each word at one instant (COMMAND_LOOK). Every swap before that met the old tint, every later
+ * one the new tint, and each event says which tint its own swaps met. When all that was decided before is
+ * committed (marks, then committed_seq), a word must equal the books less what the new tint has done to them:
  *     word = books - (tide of the new tint now - the same before the look)
  * That holds at any load, and nobody waits for it. One look at a sale ends (marks, commit) before the next
  * begins, so two tints are enough.
- * Why 3 has none: an order's state differs from the committed one only between a decision and its commit.
- * Seen twice the same, with everything in flight at the first look committed by the second, no decision
- * explains it.
+ * Why 3 has no false alarm: an order's state differs from the committed one only between a decision and its
+ * commit. If the same difference is seen twice, and everything in flight at the first look was committed by the
+ * second, no decision explains it.
  *
- * Not compared: what only its owner may read: who is in a worker's set of buyers, the clock's queues.
+ * Not compared: what only its owner may read (a worker's set of buyers, the clock's queues).
  *
  * Fails: a run that cannot be made (SQLite, memory) says why and stops nothing.
  */
@@ -42,9 +42,9 @@ struct reconcile_run;
 
 enum { DIVERGENCE_VALUE_BYTES = 24 };
 
-/* One thing that differs. A side that has no such value at that seq says "-". */
+/* One thing that differs. A side that has no such value at that seq is "-". */
 struct divergence {
-    uint64_t seq;      /* of the event where, or up to which, it differs */
+    uint64_t seq;      /* of the event at which, or up to which, it differs */
     const char *field; /* static */
     char memory[DIVERGENCE_VALUE_BYTES], tables[DIVERGENCE_VALUE_BYTES],
         events[DIVERGENCE_VALUE_BYTES];
@@ -63,7 +63,7 @@ struct reconcile_result {
     const char *failure; /* why there is no result; static. NULL: there is one */
 };
 
-/* persist/'s half. NULL, or why it could not be told; static. */
+/* persist/'s half. compare() returns NULL, or why it could not compare; static. */
 struct reconcile_store {
     void *self;
     const char *(*compare)(void *self, struct reconcile_run *run);
@@ -72,15 +72,15 @@ struct reconcile_store {
 struct reconcile_options {
     struct cron schedule;
     struct reconcile_store store; /* compare NULL: there is no reconciler */
-    uint32_t port;                /* index of the reconciler's own: it asks the clock */
+    uint32_t port;                /* index of the reconciler's own port, to ask the clock */
 };
 
 /* What a run knows of a sale. */
 struct reconcile_sale {
     struct sale *sale;
     bool looked;         /* its words were compared; not when it is UPCOMING */
-    struct books seen;   /* what readers saw at one moment: to be met in the replay */
-    struct books before; /* before the look, with the tide */
+    struct books seen;   /* what readers saw after the look: the replay must pass through it */
+    struct books before; /* what they saw before the look, and the tide then */
     struct tide tide;
     uint32_t count; /* things that differ */
     struct divergence first;
@@ -95,7 +95,7 @@ struct suspect {
 struct reconcile_run {
     struct engine *engine;
     struct port *port;
-    void (*pause)(void); /* a moment, while others go on */
+    void (*pause)(void); /* lets a moment pass, while others go on */
     const _Atomic bool *leaving;
     struct reconcile_sale *sales; /* by index; SALES_MAX, sale_count in use */
     uint32_t sale_count;
@@ -127,16 +127,16 @@ struct reconciler {
 
 /* --- main --- */
 void reconcile_init(struct reconciler *r, struct engine *engine, struct reconcile_options options);
-/* Before its thread starts: who asks at once is told when the first run is due. */
+/* Sets the time of the first run, before the thread starts, so that it can be asked for at once. */
 void reconcile_plan(struct reconciler *r, struct now now);
-/* A run that goes on is given up, and whoever waits for one is answered. */
+/* Makes a run that goes on give up; whoever waits for a run is answered. */
 void reconcile_leave(struct reconciler *r);
 
 /* --- reconciler's thread --- */
 
-/* Lower priority than everybody who serves. */
+/* Gives the calling thread a lower priority than the threads that serve. */
 void reconcile_stand_back(void);
-/* Makes a run if one is due or asked for: true. Else *sleep_ms is how long until one may be. */
+/* Makes a run if one is due or asked for, and returns true. Else *sleep_ms is how long to sleep at most. */
 bool reconcile_round(struct reconciler *r, struct now now, int64_t *sleep_ms);
 
 /* --- any thread --- */
@@ -150,18 +150,18 @@ bool reconcile_begin(struct reconcile_run *run, struct engine *engine, struct po
 void reconcile_end(struct reconcile_run *run);
 /* Compares every started sale's words. False: leaving. */
 bool reconcile_words(struct reconcile_run *run);
-/* Looks at an order's own state; what differs now is looked at again by reconcile_orders(). */
+/* Looks at an order's own state; if it differs, reconcile_orders() looks at it again. */
 void reconcile_order(struct reconcile_run *run, const struct order *order);
 bool reconcile_orders(struct reconcile_run *run);
 /* Waits until everything up to seq is committed and seen by readers. False: leaving. */
 bool reconcile_committed(struct reconcile_run *run, uint64_t seq);
 /* Called after a little work: lets others have the core. False: leaving. */
 bool reconcile_breathe(struct reconcile_run *run);
-/* Notes what differs; sale NULL: nobody knows where. Values are copied; NULL is "-". */
+/* Notes what differs; sale NULL: no sale can be named. field is static; values are copied, NULL is "-". */
 void reconcile_differs(struct reconcile_run *run, const struct sale *sale, uint64_t seq,
                        const char *field, const char *memory, const char *tables,
                        const char *events);
-/* How many sales differ, a stray divergence counting as one. */
+/* How many sales differ; stray divergences together count as one. */
 uint32_t reconcile_divergent(const struct reconcile_run *run);
 
 #endif

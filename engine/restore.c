@@ -1,8 +1,8 @@
 /*
  * restore.c: rows back into sales, orders, queues, counters and view (see restore.h).
  *
- * Every sale's counters are summed up again from its orders and must equal its row: a row that lies
- * stops the start. Thread: main.
+ * Every sale's counters are summed up again from its orders and must equal its row; if not, the
+ * server does not start. Thread: main.
  */
 #include "engine/restore.h"
 
@@ -66,8 +66,8 @@ static const char *count_in(struct sale *sale, const struct order *order, enum o
     return NULL;
 }
 
-/* A buyer's live order stays the one that is found, also when an older, expired one was paid late
- * (G3). */
+/* The set of buyers finds a buyer's live order, even if it is older than others: an expired order may
+ * have been paid late (G3). */
 static const char *know_buyer(struct worker *worker, struct order *order)
 {
     struct order *other = buyers_find(&worker->buyers, order);
@@ -101,7 +101,7 @@ static void fill(const struct restore *restore, struct order *order,
     atomic_init(&order->expires_at_ms, expires);
 }
 
-/* Into the clock's waiting list and the view's, which are one. */
+/* Puts the order into the clock's waiting list and into the view's. */
 static bool queue_again(struct sale *sale, struct order *order)
 {
     const struct event event = {.seq = order->seq,

@@ -35,7 +35,7 @@ struct order_record {
     int64_t expires_at_ms;
 };
 
-/* The orders that need sorting once all are there. */
+/* A restore in progress; held and paid are sorted once all orders are there. */
 struct restore {
     struct engine *engine;
     struct now now;

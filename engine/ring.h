@@ -5,11 +5,11 @@
  * name_ring_pop (consumer). Threads: exactly one pushes, exactly one pops. Release in push pairs
  * with acquire in pop. Fails: push is false when the ring is full; nothing is overwritten.
  *
- * Under ThreadSanitizer the code is the same, and three annotations tell what ck_ring does. Its
- * indexes are volatile accesses between fences, which TSan takes for plain ones: they are hidden
- * (RING_HIDE). In their place the hand-over is named: what the producer did before a push
- * happens before what the consumer does after the pop (RING_GIVE, RING_TAKE). And each end touches
- * a plain word of its own, so that a second producer or consumer is still reported (RING_ALONE).
+ * Under ThreadSanitizer the code is the same, and annotations say what ck_ring does. It accesses its
+ * indexes as volatile between fences, which TSan takes for plain accesses: they are hidden
+ * (RING_HIDE). Instead the hand-over is named: what the producer did before a push happens before
+ * what the consumer does after the pop (RING_GIVE, RING_TAKE). And each end touches a plain word of
+ * its own, so that a second producer or consumer is still reported (RING_ALONE).
  */
 #ifndef FLASHD_ENGINE_RING_H
 #define FLASHD_ENGINE_RING_H

@@ -1,8 +1,8 @@
 /*
  * rows.c: the doubling chunks of rows.h.
  *
- * Index i, moved up by ROWS_FIRST_CHUNK, has its highest set bit at the chunk's size: chunk k holds
- * ROWS_FIRST_CHUNK << k words. Fails only when out of memory.
+ * Chunk k holds ROWS_FIRST_CHUNK << k words, so the highest set bit of index + ROWS_FIRST_CHUNK is
+ * the size of its chunk. Fails only when out of memory.
  */
 #include "engine/rows.h"
 

@@ -1,7 +1,7 @@
 /*
  * sale.c: a sale's memory and the names of its states (see sale.h).
  *
- * Thread: sales are made by the clock or by recovery and freed by main when nobody reads any more.
+ * Thread: sales are made by the clock or by recovery, and freed by main when nobody reads any more.
  * Fails: sale_new() when out of memory.
  */
 #include "engine/sale.h"

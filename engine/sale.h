@@ -1,8 +1,8 @@
 /*
  * sale.h: one sale: what was announced, the stock word everybody swaps, and what readers may see.
  *
- * Threads: made by the clock (or by recovery), published in the sale table, never freed. The
- * banners say who writes what.
+ * Threads: made by the clock (or by recovery), published in the sale table, not freed while the
+ * engine lives. The banners say who writes what.
  */
 #ifndef FLASHD_ENGINE_SALE_H
 #define FLASHD_ENGINE_SALE_H
@@ -31,10 +31,10 @@ struct sale_terms {
     int64_t ends_at_ms; /* > starts_at_ms */
 };
 
-/* Why the clock is about to close the sale, while it waits for decisions made before (marks.h). */
+/* Why the clock is closing the sale, while it waits for decisions made before (marks.h). */
 enum sale_closing { CLOSING_NOT, CLOSING_PAUSE, CLOSING_STOP, CLOSING_END, CLOSING_SOLD_OUT };
 
-/* What the events with a turned tint have done, of all that the books have: modulo 2^32. */
+/* The part of the books' counters that stems from changes of the turned tint (stock.h), modulo 2^32. */
 struct tide {
     uint32_t available, waiting, sold;
     uint32_t turns; /* how often the sale's state has changed, whatever the tint */
@@ -56,7 +56,7 @@ struct sale {
     /* --- workers and clock: by swap --- */
     _Alignas(CACHE_LINE_BYTES) stock_word stock;
     /* --- clock writes, workers read --- */
-    _Atomic bool unlogged; /* the word is closed, and the event that says so has no slot yet */
+    _Atomic bool unlogged; /* the word is closed, but the event that says so has no slot yet */
     /* --- workers: by fetch-and-add --- */
     _Alignas(CACHE_LINE_BYTES) sold_word sold; /* units paid */
 
@@ -66,7 +66,7 @@ struct sale {
     enum sale_closing closing;
     bool watched; /* on the clock's list */
     bool sold_out_logged;
-    bool clearing;        /* the waiting list is to be emptied … */
+    bool clearing;        /* the waiting list must be emptied … */
     uint64_t clear_up_to; /* … once the clock has read the log up to here */
     bool stopped;         /* paused by a reconciliation */
     struct worker_mark mark;
@@ -77,7 +77,7 @@ struct sale {
     _Alignas(
         CACHE_LINE_BYTES) struct books books; /* ahead of the view by the batch being written */
     bool touched;                             /* has events in that batch */
-    struct tide tide;                         /* as far as the books */
+    struct tide tide;                         /* as of the books */
     uint32_t tickets;                         /* orders that ever queued */
     /* --- journal writes after the commit, any thread reads: view.h --- */
     _Atomic uint64_t view_version; /* of view_words: versioned.h */

@@ -2,12 +2,12 @@
  * seat.h: which thread plays a worker just now. What a worker owns is touched only by the thread on its seat.
  *
  * After flat combining (Hendler, Incze, Shavit, Tzafrir, SPAA 2010): a thread that has commands for a worker decides
- * them itself if the seat is free, and no other has to be woken for that. A thread that finds the seat taken marks it
- * as called and moves on; the one that holds it sees the mark on leaving, and makes sure that the seat is taken once
- * more. So no thread waits for a seat, and no call is lost: calling and leaving are both exchanges on one word, and
- * one of them comes first.
+ * them itself if the seat is free, so that no other thread has to be woken. A thread that finds the seat taken marks it
+ * as called and moves on; the thread on the seat sees the mark on leaving, and makes sure that the seat is taken once
+ * more. So no thread waits for a seat, and no call is lost: calling and leaving are atomic on one word, so one of them
+ * comes first.
  *
- * Threads: any. Taking it acquires what was released by leaving it, and leaving it acquires what callers released.
+ * Threads: any. Taking the seat acquires what leaving it released, and leaving it acquires what callers released.
  */
 #ifndef FLASHD_ENGINE_SEAT_H
 #define FLASHD_ENGINE_SEAT_H
@@ -24,7 +24,7 @@ struct seat {
     _Atomic uint32_t state;
 };
 
-/* False: it is taken, and marked as called now. */
+/* False: it was taken, and is marked as called now. */
 static inline bool seat_take(struct seat *seat)
 {
     uint32_t seen = SEAT_FREE, next;
@@ -36,7 +36,7 @@ static inline bool seat_take(struct seat *seat)
     return seen == SEAT_FREE || FAULT(FAULT_SHARED_SEAT);
 }
 
-/* True: somebody has called meanwhile. */
+/* True: another thread has called meanwhile. */
 static inline bool seat_leave(struct seat *seat)
 {
     STEP("seat-leave");

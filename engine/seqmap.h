@@ -1,11 +1,11 @@
 /*
- * seqmap.h: from the seq of the event that made it to the order or sale: how an id is looked up.
+ * seqmap.h: finds an order or sale by the seq of the event that made it, as in its id.
  *
  * A two-level table of atomic words, grown a chunk at a time and never shrunk: addresses stay, so
  * readers need no lock. 8 bytes an event.
  *
- * Threads: workers and the clock put; any thread gets. Release on put pairs with acquire on get:
- * who finds an order sees its immutable fields.
+ * Threads: workers and the clock put; any thread gets. Release on put pairs with acquire on get: a
+ * thread that finds an order sees its immutable fields.
  */
 #ifndef FLASHD_ENGINE_SEQMAP_H
 #define FLASHD_ENGINE_SEQMAP_H
@@ -25,8 +25,8 @@ struct seqmap {
 
 bool seqmap_init(struct seqmap *map);
 void seqmap_free(struct seqmap *map);
-/* Makes room for seq; false when out of memory. Called before a decision, so that put cannot fail.
- */
+/* Makes room for seq; false when out of memory. Called before a decision, so that its put cannot
+ * fail. */
 bool seqmap_reserve(struct seqmap *map, uint64_t seq);
 void seqmap_put_order(struct seqmap *map, uint64_t seq, struct order *order);
 void seqmap_put_sale(struct seqmap *map, uint64_t seq, struct sale *sale);

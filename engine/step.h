@@ -11,7 +11,7 @@
 
 #include <stdbool.h>
 
-/* What each breaks, and which test catches it, is told by the table of tests/mutants/mutants.py. */
+/* tests/mutants/mutants.py tells what each of them breaks and which test catches it. */
 #define FAULTS(X)                                                                                  \
     X(NONE, "none")                                                                                \
     X(ACK_BEFORE_COMMIT, "ack-before-commit")                                                      \
@@ -41,7 +41,7 @@
     X(FLIP_STATE, "flip-state")                                                                    \
     X(LATE_VIEW,                                                                                   \
       "late-view") /* no fault: a commit is seen later, and slowly; nothing may go wrong */        \
-    X(BLIND_ARCHIVE, "blind-archive") /* nor this: the disk's, met by the streams' reader alone */ \
+    X(BLIND_ARCHIVE, "blind-archive") /* nor this: a read error, for the streams' reader only */   \
     X(KEY_AFTER_COMMIT, "key-after-commit")                                                        \
     X(KEY_TWICE, "key-twice")                                                                      \
     X(FORGET_KEYS, "forget-keys")                                                                  \

@@ -7,19 +7,20 @@
  *   bit 59..30  waiting    orders in the waiting list
  *   bit 29..0   available  units that nobody holds
  *
- * The sale's state stands in the word itself: a take that succeeded, succeeded while it was active.
+ * The sale's state is part of the word, so a purchase whose swap succeeded was made while the sale was active.
  *
  * The order of word and log, which makes every prefix of the log a possible history:
- *   - who takes (units, or a place in the waiting list) swaps the word first and claims the slot after;
- *   - who gives (units, or a place) claims the slot first and swaps the word after;
- *   - who closes a sale swaps the word first, waits until every decision made before is in the log,
- *     and claims the slot of sale.paused, sale.ended or sale.sold_out after; who opens claims first.
- * A place in the list counts as given only after the slot: as long as the log shows somebody waiting,
+ *   - a thread that takes (units, or a place in the waiting list) swaps the word first and claims the slot
+ *     after;
+ *   - a thread that gives (units, or a place) claims the slot first and swaps the word after;
+ *   - to close a sale, the clock swaps the word first, waits until every decision made before is in the log,
+ *     and then claims the slot of sale.paused, sale.ended or sale.sold_out; to open one, it claims first.
+ * A promotion gives its place back only after its slot is claimed: as long as the log shows somebody waiting,
  * waiting > 0 and nobody overtakes.
  *
- * The tint: nobody can stop the word to compare it with the log, of which it runs ahead. So a look at it
- * turns its tint in the same instant, every event carries the tint that its own swaps met, and what came
- * after the look can be told from what came before, exactly, while everybody goes on (reconcile.h).
+ * The tint: the word runs ahead of the log, and nobody can stop it to compare the two. So a look at the word
+ * turns its tint in the same instant, and every event carries the tint that its own swaps met. What came after
+ * the look can thus be told exactly from what came before, while everybody goes on (reconcile.h).
  *
  * Threads: any; every swap is acquire-release and so pairs with every other swap of the same word.
  */
@@ -33,8 +34,8 @@
 #include "engine/check.h"
 #include "engine/step.h"
 
-/* SALE_STOPPED: paused by a reconciliation that found a divergence. The log and the tables know it; in the
- * stock word it is PAUSED, and so it is to the outside. */
+/* SALE_STOPPED: paused by a reconciliation that found a divergence. The log and the tables have it; in the
+ * stock word and to the outside it is PAUSED. */
 enum sale_state {
     SALE_UPCOMING,
     SALE_ACTIVE,
@@ -44,7 +45,7 @@ enum sale_state {
     SALE_STATE_COUNT
 };
 
-/* Which of a decision's changes met the turned tint (struct event). */
+/* Bits of struct event's tint: which of a decision's changes met the turned tint. */
 enum { TINT_UNITS = 1, TINT_PLACE = 2, TINT_SOLD = 4 };
 
 typedef _Atomic uint64_t stock_word;
@@ -57,7 +58,7 @@ struct stock {
     bool tint;
 };
 
-/* The bit, a TINT_… of struct event, if the word that a change met had its tint turned. */
+/* The bit, a TINT_…, if the tint was turned in the word that a change met; else 0. */
 static inline uint8_t stock_tint(struct stock met, uint8_t bit)
 {
     return met.tint ? bit : 0;
@@ -89,14 +90,14 @@ static inline struct stock stock_load(const stock_word *word)
     return stock_unpack(stock_load_word(word));
 }
 
-/* The word now, in its place among the swaps: whoever swaps it after this sees what we did before. */
+/* The word now, read as one of its swaps: a thread that swaps it later sees what the caller did before. */
 static inline struct stock stock_look(stock_word *word)
 {
     STEP("stock-look");
     return stock_unpack(atomic_fetch_or_explicit(word, 0, memory_order_acq_rel));
 }
 
-/* One attempt; on failure *seen becomes what stands there. */
+/* One attempt; on failure *seen becomes the current word. */
 static inline bool stock_swap(stock_word *word, uint64_t *seen, struct stock to)
 {
     STEP("stock-swap");
@@ -104,7 +105,7 @@ static inline bool stock_swap(stock_word *word, uint64_t *seen, struct stock to)
                                                  memory_order_acquire);
 }
 
-/* Adds units and/or takes places away; returns the word after. Giver: after claiming its slot. */
+/* Gives back units, places or both; returns the word after. Call it after claiming the slot. */
 static inline struct stock stock_give(stock_word *word, uint32_t units, uint32_t places)
 {
     uint64_t seen = stock_load_word(word);
@@ -118,7 +119,7 @@ static inline struct stock stock_give(stock_word *word, uint32_t units, uint32_t
     }
 }
 
-/* Takes units whatever the state; the caller knows that they are there. Returns the word after. */
+/* Takes units whatever the state; the caller knows that they are available. Returns the word after. */
 static inline struct stock stock_take_promised(stock_word *word, uint32_t units)
 {
     uint64_t seen = stock_load_word(word);

@@ -56,8 +56,8 @@ static void write_second(struct second_text *memo, int64_t second)
 
 void text_time(struct text *text, int64_t wall_ms)
 {
-    /* Several, since an event's payload shows its own time and its deadline in turns; a prime
-     * number, so that holds of whole minutes do not share an entry with now. */
+    /* Several entries, since payloads show the event's time and its deadline in turn; a prime number
+     * of them, so that with holds of whole minutes the two do not share an entry. */
     static _Thread_local struct second_text memos[13];
     int64_t ms = wall_ms < 0 ? 0 : wall_ms > WALL_MS_MAX ? WALL_MS_MAX : wall_ms;
     struct second_text *memo = &memos[ms / 1000 % 13];
@@ -69,7 +69,7 @@ void text_time(struct text *text, int64_t wall_ms)
     text_bytes(text, out, sizeof out);
 }
 
-/* The way back: days_from_civil of the same text, for years from 1970. */
+/* The inverse of civil_of_days(): days_from_civil of the same source (civil.h), for years from 1970. */
 static int64_t days_from_civil(int64_t year, int64_t month, int64_t day)
 {
     int64_t y = year - (month <= 2), era = y / 400, yoe = y - era * 400;
@@ -113,7 +113,7 @@ static void escape(struct text *text, unsigned code)
     text_bytes(text, out, sizeof out);
 }
 
-/* One character that is not plain; returns how many bytes it took. */
+/* Writes one character that is not plain; returns how many bytes of input it took. */
 static size_t put_special(struct text *text, const char *bytes, size_t len)
 {
     const unsigned char *b = (const unsigned char *)bytes;

@@ -32,7 +32,7 @@ static inline void text_bytes(struct text *text, const char *bytes, size_t len)
 {
     if (text->room - text->len < len) {
         text->overflow = true;
-        text->room = text->len; /* nor anything after it, or the middle would be missing */
+        text->room = text->len; /* nothing is appended any more, or the middle would be missing */
         return;
     }
     memcpy(text->start + text->len, bytes, len);
@@ -48,14 +48,15 @@ static inline void text_str(struct text *text, const char *string)
 void text_number(struct text *text, uint64_t number);
 /* wall_ms as ISO 8601 UTC with milliseconds; years 1970 to 9999. */
 void text_time(struct text *text, int64_t wall_ms);
-/* Back, from the year 1970. The digits are read; what stands between them is not looked at. False: no digits. */
+/* The inverse, for years from 1970. Reads the digits only, not what stands between them. False: a digit is missing, or
+ * the year is before 1970. */
 bool text_read_time(const char at[TEXT_TIME_CHARS], int64_t *wall_ms);
-/* The length of the valid UTF-8 character at the front, len > 0; or 0: overlong forms, surrogates and
- * values past U+10FFFF are refused by the range of the second byte (Unicode, table 3-7). */
+/* The length of the UTF-8 character at the front (len > 0), or 0 if it is not valid: overlong forms, surrogates
+ * and values past U+10FFFF are refused by the range of the second byte (Unicode, table 3-7). */
 size_t text_utf8_bytes(const char *text, size_t len);
 /* Microseconds as seconds with a fraction: 0.001234 */
 void text_seconds(struct text *text, uint64_t us);
-/* bytes as a JSON string with its quotes; bytes are UTF-8 (checked at the door). U+2028, U+2029,
+/* bytes as a JSON string with its quotes; bytes are UTF-8 (checked on arrival). U+2028, U+2029,
  * "<" and control characters are escaped too, so that no frame, script or line can be broken by a
  * name. */
 void text_json_string(struct text *text, const char *bytes, size_t len);
@@ -68,9 +69,8 @@ static inline void text_plain_string(struct text *text, const char *bytes, size_
     text_bytes(text, "\"", 1);
 }
 
-/* "key":value pairs; the comma is written before every pair but the first after '{'. Inline, so
- * that the lengths of literal keys are known when it is compiled: replies and payloads are full of
- * them. */
+/* "key":value pairs; a comma is written before every pair but the first after '{'. Inline, so that
+ * the lengths of literal keys are known at compile time: replies and payloads are full of them. */
 static inline void text_key(struct text *text, const char *key)
 {
     if (text->len == 0 || text->start[text->len - 1] != '{')
@@ -91,14 +91,14 @@ static inline void text_pair_time(struct text *text, const char *key, int64_t wa
     text_time(text, wall_ms);
     text_bytes(text, "\"", 1);
 }
-/* Escapes. */
+/* Escapes the value. */
 static inline void text_pair_string(struct text *text, const char *key, const char *bytes,
                                     size_t len)
 {
     text_key(text, key);
     text_json_string(text, bytes, len);
 }
-/* Does not. */
+/* Does not escape it. */
 static inline void text_pair_plain(struct text *text, const char *key, const char *bytes,
                                    size_t len)
 {

@@ -1,9 +1,9 @@
 /*
- * versioned.h: some words that one thread writes together and any thread reads as of one moment, without locks: a
- * sequence lock whose data are atomic words.
+ * versioned.h: a sequence lock whose data are atomic words: one thread writes them together, and any thread reads them
+ * as of one moment, without locks.
  *
- * The version is odd while the words change. A reader that saw the same even version before and after has one moment's
- * words; until then it reads again. The writer never waits.
+ * The version is odd while the words change. A reader that saw the same even version before and after has the words of
+ * one moment; until then it reads again. The writer never waits.
  */
 #ifndef FLASHD_ENGINE_VERSIONED_H
 #define FLASHD_ENGINE_VERSIONED_H

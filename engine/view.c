@@ -99,7 +99,7 @@ bool view_apply(const struct event *event)
     if (FAULT(FAULT_FLIP_ORDER) && marred)
         to = ORDER_CANCELLED;
     atomic_store_explicit(&order->changed_at_ms, event->at_wall_ms, memory_order_relaxed);
-    /* After the time: who finds it among those who have paid, finds when. Release, in rows_append(). */
+    /* After changed_at_ms: a reader that finds the order in `paid` finds its time (release in rows_append()). */
     if (to == ORDER_PAID && !rows_append(&event->sale->paid, (uintptr_t)order))
         return false;
     STEP("view-paid");

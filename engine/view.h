@@ -19,7 +19,7 @@ void view_publish(struct sale *sale);
 
 /* A consistent copy of the committed counters. books.seq is 0 before sale.created is committed. */
 struct books view_sale(const struct sale *sale);
-/* The same, and the tide that belongs to them. */
+/* The same, with the tide that belongs to them. */
 struct books view_tide(const struct sale *sale, struct tide *tide);
 /* The order's place in the waiting list, from 1; 0 when it does not wait. */
 uint32_t view_position(const struct sale *sale, const struct order *order);

@@ -60,8 +60,8 @@ void wake_up(struct wake *wake)
     ck_ec_inc(&wake->count, &many_wakers);
 }
 
-/* ck_ec sleeps in slices of growing length that overshoot the caller's deadline; here a slice is
- * the whole wait. */
+/* By default ck_ec sleeps in slices of growing length, which overshoot the caller's deadline; here one
+ * slice is the whole wait. */
 static int sleep_until_deadline(const struct ck_ec_wait_state *state, struct timespec *slice_end)
 {
     *slice_end = *(const struct timespec *)state->data;

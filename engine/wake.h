@@ -23,9 +23,9 @@ void wake_up(struct wake *wake);
 /* Sleeps until a wake_up() after `seen` was taken, or timeout_ms have passed (-1: no limit). */
 void wake_wait(struct wake *wake, uint32_t seen, int64_t timeout_ms);
 
-/* From now on, waking the calling thread does not pre-empt the one that runs (SCHED_BATCH): it gets the core once that
- * is free, and then finds more to do. Bigger batches, fewer switches; an idle core runs it at once. Without effect
- * where sched_setscheduler(2) is restricted. */
+/* From now on, waking the calling thread does not pre-empt the running one (SCHED_BATCH): the woken thread gets the
+ * core once it is free, and then finds more to do. Bigger batches, fewer switches; an idle core runs it at once. No
+ * effect where sched_setscheduler(2) is restricted. */
 void wake_for_batches(void);
 
 #endif

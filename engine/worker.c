@@ -1,11 +1,11 @@
 /*
- * worker.c: a round: commands from the rings, their decisions (decide.c), and how those reach the log.
+ * worker.c: a round: takes commands from the rings, has them decided (decide.c), and logs the decisions.
  *
  * Happy path: worker_round -> gather -> decide_batch -> flush_takes (slots; for each the reply in its ring, then the
  * event). The reply is in the ring before its event can be read, so the commit's wake finds it.
  * Failure: refusals carry the last claimed seq, so that they too are sent only when what they saw is durable.
  *
- * Thread: who sits on the worker's seat (see worker.h for what it may touch).
+ * Thread: the one on the worker's seat (see worker.h for what it may touch).
  */
 #include "engine/worker.h"
 
@@ -15,7 +15,7 @@
 #include "engine/decide.h"
 #include "engine/engine.h"
 
-/* A round's room: joins, fresh, and this round's takes. */
+/* The slots that a round may need: for `joins`, `fresh` and the round's takes. */
 #define CREDIT_NEEDED (3u * WORKER_BATCH_MAX)
 static_assert(3 * WORKER_BATCH_MAX <= LOG_CREDIT_CHUNK, "a round's room is one reservation");
 
@@ -40,7 +40,7 @@ static void note_key(struct worker *w, const struct reply *reply)
     keys_note(&w->engine->keys, reply->key, reply->kind, reply->outcome, reply->state);
 }
 
-/* Slot seq is claimed: number the order if this event made it, answer, publish; in this order. */
+/* With slot seq claimed: numbers the order if this event made it, answers, publishes; in this order. */
 void log_one(struct worker *w, struct pending *p, uint64_t seq)
 {
     if (p->event.order->seq == 0) {
@@ -71,15 +71,15 @@ static void flush_takes(struct worker *w)
     mark_flushed(&w->open_takes, false);
 }
 
-/* Units may have been freed for these joins before the clock could read of them: it looks again. Asked when they
- * are in the log: who frees units from then on wakes the clock, and it finds them. */
+/* Units may have been freed for these joins before the clock could read the joins in the log: then it must look again.
+ * Checked once the joins are in the log: whoever frees units after that wakes the clock, which then finds them. */
 static void nudge_for(struct worker *w, const struct pending *joins, uint32_t count)
 {
     for (uint32_t i = 0; i < count && !w->nudge_clock; i++)
         w->nudge_clock = stock_look(&joins[i].event.sale->stock).available > 0;
 }
 
-/* Joins whose marks have passed are logged; then the fresh ones get theirs, and their chance. */
+/* Logs the joins if the workers have moved on from their mark; then the fresh joins get a mark, and the same chance. */
 static void flush_joins(struct worker *w)
 {
     for (int lists = 0; lists < 2; lists++) {
@@ -99,7 +99,7 @@ static void flush_joins(struct worker *w)
         }
         w->joins = w->fresh;
         w->fresh.count = 0;
-        /* For takes only, or joins would wait for each other. Its own takes have been flushed in this round. */
+        /* A mark of takes only, or joins would wait for each other. This worker's own takes were flushed before. */
         w->join_mark = workers_mark(w->engine);
         memset(w->join_mark.joins, 0, sizeof w->join_mark.joins);
     }
@@ -129,11 +129,11 @@ static void send_refusals(struct worker *w, struct pending_list *list)
             port_notify(&w->engine->ports[i]);
 }
 
-/* As flush_joins(). */
+/* As flush_joins(), for doubts. */
 static void send_doubts(struct worker *w)
 {
     for (int lists = 0; lists < 2; lists++) {
-        /* Its own joins count, too: they may wait aside. */
+        /* This worker's own joins count, too: they may be set aside. */
         if (w->doubts.count > 0 && !workers_moved_on(w->engine, &w->doubt_mark))
             return;
         send_refusals(w, &w->doubts);
@@ -147,8 +147,8 @@ static void send_doubts(struct worker *w)
 
 /* ---- a round ---- */
 
-/* This round's commands: those that met a busy order before, then new ones, beginning with another
- * port each round. */
+/* Collects this round's commands: first the deferred ones, then new ones, beginning with another port
+ * each round. */
 static uint32_t gather(struct worker *w)
 {
     uint32_t ports = w->engine->options.ports, count = w->deferred_count;
@@ -168,7 +168,7 @@ static uint32_t gather(struct worker *w)
     return count;
 }
 
-/* Asks for all the memory that the batch will look at: the waits pass side by side. */
+/* Prefetches the memory that the batch will read, so that the cache misses overlap. */
 static void prefetch(const struct worker *w, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -180,8 +180,8 @@ static void prefetch(const struct worker *w, uint32_t count)
     }
 }
 
-/* Decides about the batch, or refuses it while the log is full. Questions need no room, and the snapshots of
- * streams are made of them: refused, an order would be missing there. */
+/* Decides the batch, or refuses it while there is no room. COMMAND_ELIGIBLE needs none: streams' snapshots are
+ * made with it, and if it were refused, an order would be missing there. */
 static void decide_batch(struct worker *w, uint32_t count, struct now now, bool room)
 {
     prefetch(w, count);
@@ -213,7 +213,7 @@ bool worker_round(struct worker *w, struct now now)
     if (w->nudge_clock || log_lag(&w->engine->log, LOG_READER_CLOCK) > LOG_SLOTS / 4)
         engine_nudge_clock(w->engine);
     w->nudge_clock = false;
-    /* Old ones may have filled the round by themselves: then new ones still stand in the rings. */
+    /* `fresh` counts: what was set aside may have filled the round alone, with commands left in the rings. */
     return fresh + count > 0 || worker_waits(w);
 }
 

@@ -1,22 +1,22 @@
 /*
  * worker.h: a worker decides: it owns a shard of the buyers, and sells from every sale's stock word.
  *
- * Thread: who sits on its seat (seat.h): mostly the net thread that has just sent commands; its own thread while there
- *         is more than a round of them, something waits for another thread, somebody has called meanwhile, or a
- *         sender only woke it. It touches its buyers, its orders' states (by swap, against the clock), the stock
- *         words, and its ends of the ports' rings.
+ * Thread: the one on its seat (seat.h): mostly the net thread that has just sent commands; the worker's own thread
+ *         while there is more than a round of them, something waits for another thread, the seat was called
+ *         meanwhile, or a sender only woke it. That thread touches the worker's buyers, its orders' states (by
+ *         swap, against the clock), the stock words, and the worker's ends of the ports' rings.
  * In:     commands from all ports.
  * Out:    events in the log, replies in the rings.
- * Fails:  with an outcome per command; a full log or no memory is OVERLOAD, nothing is dropped.
+ * Fails:  with an outcome per command; a full log or no memory gives OVERLOAD, nothing is dropped.
  *
  * A round (worker_round) takes up to WORKER_BATCH_MAX commands. Neighbouring purchases in one sale by
  * different buyers form a group, whose units one swap of the stock word takes; then one run of log slots
- * is claimed for all that took something. What gives something back (cancel) claims its slot at once.
+ * is claimed for all that took something. A cancellation, which gives something back, claims its slot at once.
  *
- * A join (order.queued) claims its slot only when the takes that it lost to have theirs, or the log would
+ * A join (order.queued) claims its slot only when the takes to which it lost have theirs, or the log would
  * show somebody overtaken. Meanwhile it is set aside, and the worker carries on. A refusal for lack of units or
- * places (a doubt) is set aside likewise: until the orders that took them are in the log, it would rest on
- * something that readers cannot see. See marks.h.
+ * places (a doubt) is set aside likewise: until the orders that took them are in the log, the refusal would rest
+ * on something that readers cannot see. See marks.h.
  */
 #ifndef FLASHD_ENGINE_WORKER_H
 #define FLASHD_ENGINE_WORKER_H
@@ -60,12 +60,12 @@ struct group {
     struct sale *sale;
     uint32_t count;
     uint64_t units;
-    uint64_t filter[GROUP_FILTER_WORDS]; /* a bit a buyer, by hash: not set, not in the group */
+    uint64_t filter[GROUP_FILTER_WORDS]; /* a bit per buyer, by hash; 0: not in the group */
     struct candidate items[WORKER_BATCH_MAX];
 };
 
 struct worker {
-    /* --- who sits on the seat only --- */
+    /* --- the thread on the seat only --- */
     uint32_t index;
     struct engine *engine;
     struct buyers buyers;
@@ -73,20 +73,20 @@ struct worker {
     struct log_credit credit;
     struct pending_list takes; /* this round's */
     struct pending_list joins,
-        fresh; /* joins: waiting for marks; fresh: decided after those were taken */
-    struct worker_mark join_mark;             /* of takes only, taken after the last of `joins` */
+        fresh; /* joins: wait for join_mark; fresh: joins decided after that was taken */
+    struct worker_mark join_mark;             /* takes only; taken after the last of `joins` */
     struct pending_list refusals;             /* this round's */
     struct pending_list doubts, fresh_doubts; /* as joins, fresh */
-    struct worker_mark doubt_mark;            /* everybody's, taken after the last of `doubts` */
+    struct worker_mark doubt_mark;            /* takes and joins; after the last of `doubts` */
     uint32_t deferred_count;
-    struct asked deferred[WORKER_BATCH_MAX]; /* met a busy order, a closing sale: asked again */
+    struct asked deferred[WORKER_BATCH_MAX]; /* met a busy order or a closing sale: try again */
     struct asked batch[WORKER_BATCH_MAX];    /* this round's commands */
     struct group group;                      /* of this round */
     bool order_room;                         /* this round: orders for a whole batch have memory */
     bool round_full;             /* this round: commands may have been left in the rings */
     uint32_t next_port;          /* where the next round begins, so that no port starves */
     bool nudge_clock, published; /* this round: wake the clock, wake the journal */
-    /* --- who sits on the seat writes, any thread reads: marks.h --- */
+    /* --- the thread on the seat writes, any thread reads: marks.h --- */
     _Alignas(CACHE_LINE_BYTES) _Atomic uint32_t open_takes;
     _Atomic uint32_t open_joins;
     /* --- any thread --- */
@@ -101,19 +101,19 @@ static inline bool worker_waits(const struct worker *w)
 {
     return w->deferred_count > 0 || w->joins.count > 0 || w->doubts.count > 0;
 }
-/* One round, by who sits on the seat. True when something was done or waits for another thread: do not sleep. */
+/* One round, by the thread on the seat. True when something was done or waits for another thread: do not sleep. */
 bool worker_round(struct worker *worker, struct now now);
 
 /* What the worker's own thread does next. */
 enum play {
-    PLAY_REST,  /* sleep: nothing is left to do, or somebody else sits there and will wake it */
+    PLAY_REST,  /* sleep: nothing is left to do, or the seat is taken and its thread will wake it */
     PLAY_ON,    /* another round: there may be more */
     PLAY_WAITS, /* … once another thread has moved */
 };
-/* The worker's own thread: sits down for a round. */
+/* The worker's own thread: takes the seat for a round. */
 enum play worker_play(struct worker *worker, struct now now);
-/* Any other thread, after sending it commands: sits down for a round of them, and wakes the worker's thread if that was
- * not all. arg: struct worker. */
+/* Any other thread, after sending commands: takes the seat for a round of them, and wakes the worker's own thread if
+ * that was not all. arg: struct worker. */
 void worker_stand_in(void *arg, struct now now);
 
 #endif
