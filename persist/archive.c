@@ -1,7 +1,7 @@
 /*
  * archive.c: pages of events by primary key (see archive.h).
  *
- * Thread: the broadcaster's, but for open and close. Fails: by -1, with SQLite's message in the log.
+ * Thread: the broadcaster's, but for open and close. Fails: by -1, with SQLite's message on stderr.
  */
 #include "persist/archive.h"
 

@@ -2,8 +2,8 @@
  * archive.h: the event archive (engine/archive.h) on flashd.db: a read-only connection of its own.
  *
  * Thread: opened and closed on main; read by the broadcaster alone. A page is one short read transaction, so
- *         that it never keeps the write-ahead log from being reset.
- * Fails:  archive_open() with a line; a failed read is logged and gives -1.
+ *         that it never keeps the WAL from being reset.
+ * Fails:  archive_open() with a line in error; a failed read with a line on stderr and -1.
  */
 #ifndef FLASHD_PERSIST_ARCHIVE_H
 #define FLASHD_PERSIST_ARCHIVE_H

@@ -21,7 +21,7 @@
 
 enum { PROGRESS_EVERY = 4096 };
 
-/* What the tables say may be anything, and is cut anywhere; a terminal or a JSON parser will read it. */
+/* A detail may quote anything from the tables, cut anywhere; a terminal or a JSON parser will read it. */
 static void make_printable(char *text)
 {
     for (size_t left = strlen(text), bytes; left > 0; text += bytes, left -= bytes) {
@@ -43,7 +43,7 @@ void audit_find(struct audit_report *report, const char *check, uint64_t seq, co
     va_list args;
     va_start(args, format);
     finding->check = check;
-    finding->seq = seq <= INT64_MAX ? seq : 0; /* a row's that stands below the first */
+    finding->seq = seq <= INT64_MAX ? seq : 0; /* a row may have a negative seq */
     vsnprintf(finding->detail, sizeof finding->detail, format, args);
     va_end(args);
     make_printable(finding->detail);
@@ -298,7 +298,7 @@ static void take_baseline_order(struct audit_pass *pass, sqlite3_stmt *row)
                    "the baseline lists order %" PRIu64 ", which was not open then", seq);
     else if (!audit_state_put(&pass->states, seq, (uint8_t)state))
         audit_out_of_memory(pass);
-    pass->unsettled++; /* until its row is met */
+    pass->unsettled++; /* until its row comes */
 }
 
 static void sum_up(struct audit_pass *pass, const struct audit_order *order, enum order_state state)
@@ -403,7 +403,7 @@ static bool prepare_orders(struct audit_pass *pass)
     return audit_next_order(pass);
 }
 
-/* A row that says that more has happened than the events: they end too early. */
+/* Finds a row that no event led to. If its last seq lies beyond the events, they end too early. */
 static void row_beyond_end(struct audit_pass *pass, uint64_t last_seq, const char *what,
                            uint64_t made_seq)
 {
@@ -455,7 +455,7 @@ static void take_two_live(struct audit_pass *pass, sqlite3_stmt *row)
                number_at(row, 1), number_at(row, 0), (const char *)sqlite3_column_text(row, 2));
 }
 
-/* What the tables show by themselves, so that the report is not only of the first seq that diverges. */
+/* Finds what the tables show by themselves, so that the report says more than the first seq that diverges. */
 static void look_at_tables(struct audit_pass *pass)
 {
     static const struct {

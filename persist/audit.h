@@ -6,13 +6,13 @@
  * (engine/payload.h), not the server's memory: nothing is kept of an event, and little of an order
  * (audit_orders.h), so it runs in bounded memory beside a server of any size. For each event:
  *
- *   the run of seqs has no gap and no double; the event's sale and order have rows
+ *   the run of seqs has no gap and no duplicate; the event's sale and order have rows
  *   the move is allowed and no unit is taken that is not there (G1, G4); one live order a buyer (G3)
- *   the payload is, byte for byte, what the rows and the books make of it: ids, buyer, quantity, counters
+ *   the payload is, byte for byte, what the rows and the books give: ids, buyer, quantity, counters
  *   at the last event of an order or a sale, its row is as the event left it
  *
- * At the end every row must have met its last event. Where retention has removed events, all of this holds from
- * the baseline on, and the orders from before are held against its digests (baseline.h).
+ * At the end, the last event that each row names must have come. Where retention has removed events, all of this
+ * holds from the baseline on, and the orders from before are compared with its digests (baseline.h).
  *
  * An event's time is the one in its payload; created_at_ms is only what retention goes by.
  *
@@ -37,14 +37,14 @@ struct audit_finding {
 };
 
 struct audit_report {
-    uint64_t sales, orders, held, waiting; /* rows met */
+    uint64_t sales, orders, held, waiting; /* rows read */
     uint64_t baseline;                     /* events up to this seq have been removed */
-    uint64_t events, last_seq;             /* met, from the baseline on */
+    uint64_t events, last_seq;             /* read, from the baseline on */
     uint32_t finding_count;                /* 0: the books balance */
     struct audit_finding findings[AUDIT_FINDINGS_MAX];
 };
 
-/* done of total events (and orders from before the baseline); called now and then. */
+/* Called now and then: done, of total events (and orders from before the baseline). */
 typedef void audit_progress(void *arg, uint64_t done, uint64_t total);
 
 /* hash: keyed with the database's key. progress may be NULL. */

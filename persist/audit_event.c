@@ -35,7 +35,7 @@ static const char *wire_name(const struct met *m)
 
 /* ---- the payload ---- */
 
-/* The key of the member in which `json` and `other` first differ, into key. */
+/* Writes into key the name of the member in which `json` and `other` first differ. */
 static void differing_key(const struct text *json, const char *other, size_t other_bytes,
                           char key[32])
 {
@@ -68,7 +68,7 @@ static const char *check_named_by(const struct met *m, const char *key)
     return m->kind == EVENT_SALE_CREATED ? "changed-sale" : "changed-event";
 }
 
-/* As the server would write it, from the rows and the replay. */
+/* The payload must be as the server would write it, from the rows and the replay. */
 static void check_payload(struct audit_pass *pass, const struct met *m)
 {
     char buffer[PAYLOAD_BYTES_MAX], key[32];
@@ -169,7 +169,7 @@ static void move_order(struct audit_pass *pass, const struct met *m)
 
 /* ---- finding the rows ---- */
 
-/* Orders are made in the order of their seqs: the row that the cursor stands on must be this one. */
+/* Orders are made in the order of their seqs: the row on which new_orders stands must be this order's. */
 static bool take_new_order(struct audit_pass *pass, struct met *m)
 {
     if (pass->new_order_there && pass->newest.seq < m->seq) {

@@ -1,8 +1,8 @@
 /*
  * audit_orders.c: see audit_orders.h.
  *
- * The set probes line by line from the place that the hash's upper bits give, and closes the hole when something
- * is removed, so that it needs no tombstones. Equal hashes of different buyers simply stand beside each other.
+ * The set uses linear probing from the slot (home) that the hash's upper bits give, and closes the hole when an
+ * entry is removed, so that it needs no tombstones. Different buyers with equal hashes have an entry each.
  *
  * Thread: the audit's. Fails: when out of memory.
  */
@@ -103,7 +103,7 @@ bool audit_live_add(struct audit_live *live, uint64_t hash, uint64_t seq)
     return true;
 }
 
-/* Moves up what the hole would cut off from its home. */
+/* Moves into the hole what it would cut off from its home. */
 static void close_hole(struct audit_live *live, uint64_t hole)
 {
     uint64_t i = hole;

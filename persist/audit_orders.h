@@ -1,12 +1,12 @@
 /*
  * audit_orders.h: what an audit remembers of orders while it streams through the events.
  *
- *   states   the state that the events so far have led each order to: one byte a seq, in chunks that come into
- *            being when an order in them is met
+ *   states   the state that the events so far have led each order to: one byte per seq, in chunks that are
+ *            allocated when the first order in them comes
  *   live     who has a live order in which sale (G3): a set of (hash of sale and name, seq of the order), eight
  *            bytes a slot, at most three quarters full
  *
- * That is 1 byte an event and 11 to 21 bytes a live order; the rows themselves are never kept.
+ * That is 1 byte per event and 11 to 21 bytes per live order; the rows themselves are never kept.
  *
  * Thread: the audit's. Fails: by false, when out of memory.
  */
@@ -41,8 +41,8 @@ bool audit_state_put(struct audit_states *states, uint64_t seq, uint8_t state);
 void audit_live_free(struct audit_live *live);
 bool audit_live_add(struct audit_live *live, uint64_t hash, uint64_t seq);
 void audit_live_remove(struct audit_live *live, uint64_t hash, uint64_t seq);
-/* The next order whose buyer may be the one of this hash (the caller compares names), 0 when there is none
- * left. *at: 0 to begin with. Until the next add or remove. */
+/* The next order whose buyer may have this hash (the caller compares names), 0 when there is none left. *at: 0
+ * to begin with; void after an add or a remove. */
 uint64_t audit_live_find(const struct audit_live *live, uint64_t hash, uint64_t *at);
 
 #endif

@@ -12,7 +12,7 @@
 #include "persist/audit_orders.h"
 
 enum {
-    AUDIT_SETTLED = 0x80, /* in an order's byte: its row has met its last event */
+    AUDIT_SETTLED = 0x80, /* in an order's byte: the last event that its row names has come */
     AUDIT_STATE = 0x7f,   /* … and its state */
 };
 
@@ -35,8 +35,8 @@ struct audit_sale {
     struct sale *sale; /* seq, id, terms as the row has them; books: the replay. Owned */
     struct books row;  /* the row's counters */
     uint64_t tag;      /* the row's */
-    bool settled;      /* the row has met its last event */
-    bool based;        /* the baseline has it */
+    bool settled;      /* the last event that the row names has come */
+    bool based;        /* the baseline has the sale */
     uint64_t digest;   /* the baseline's … */
     uint64_t summed;   /* … and that of the rows */
     struct books
@@ -55,7 +55,7 @@ struct audit_pass {
     size_t sale_count, sale_room;
     struct audit_states states;
     struct audit_live live;
-    uint64_t unsettled;       /* orders whose row has not met its last event yet */
+    uint64_t unsettled;       /* orders for which the last event that the row names has not come */
     sqlite3_stmt *new_orders; /* orders made after the baseline, by seq; stands on the next one … */
     bool new_order_there;     /* … if there is one */
     struct audit_order newest; /* the one it stands on … */
@@ -66,14 +66,14 @@ struct audit_pass {
 
 /* --- audit.c --- */
 struct audit_sale *audit_sale_at(const struct audit_pass *pass, uint64_t seq);
-/* Columns from … to hold integers, not what SQLite would take for one. */
+/* Whether columns from … to hold integers, not values that SQLite would convert to one. */
 bool audit_are_numbers(sqlite3_stmt *row, int from, int to);
-/* False: the row is malformed; order->seq is set all the same. */
+/* Reads an order's row. False: it is malformed; order->seq is set all the same. */
 bool audit_order_of(const struct audit_pass *pass, sqlite3_stmt *row, struct audit_order *order);
 void audit_malformed_order(struct audit_pass *pass, uint64_t seq);
-/* Moves new_orders on. False: the file cannot be read. */
+/* Moves new_orders on to the next row. False: the file cannot be read. */
 bool audit_next_order(struct audit_pass *pass);
-/* The order came to life, or is no longer live: G3. */
+/* The order has become live (finds a second live one: G3), or is no longer live. */
 void audit_now_live(struct audit_pass *pass, const struct audit_order *order, uint64_t seq);
 void audit_now_dead(struct audit_pass *pass, const struct audit_order *order);
 bool audit_stopped(const struct audit_pass *pass);
@@ -84,7 +84,7 @@ void audit_out_of_memory(struct audit_pass *pass);
 /* --- audit_event.c --- */
 extern const char audit_events_sql[];
 void audit_event(struct audit_pass *pass, sqlite3_stmt *row);
-/* The sale's row must be what the replay has. */
+/* Compares the sale's row with the replay, when the last event that the row names has come. */
 void audit_settle_sale(struct audit_pass *pass, struct audit_sale *sale);
 
 #endif

@@ -20,7 +20,7 @@ bool baseline_seq(sqlite3 *db, uint64_t *seq)
     sqlite3_stmt *find = NULL;
     bool found = sqlite3_prepare_v2(db, "SELECT seq FROM baseline", -1, &find, NULL) == SQLITE_OK &&
                  sqlite3_step(find) == SQLITE_ROW;
-    if (found) /* what is no number is beyond all events */
+    if (found) /* a value that is no integer counts as beyond all events */
         *seq = sqlite3_column_type(find, 0) == SQLITE_INTEGER ? number_at(find, 0) : INT64_MAX;
     sqlite3_finalize(find);
     return found;

@@ -2,11 +2,11 @@
  * baseline.h: what retention leaves in the place of the events that it removes.
  *
  * The baseline at seq B says what every sale and order was after event B; events up to B are gone, those after
- * it are all there. So recovery and audit replay as from the first event, only not from nothing:
+ * it are all there. So recovery and audit replay the rest as always, but begin with the baseline, not with nothing:
  *
  *   baseline         B; 0 while nothing has been removed
- *   baseline_sales   one a sale made up to B: its counters after B, and a digest of its orders as of B
- *   baseline_orders  the orders that were open (waiting, in payment) after B, and which
+ *   baseline_sales   a row per sale made up to B: its counters after B, and a digest of its orders as of B
+ *   baseline_orders  a row per order that was open after B: waiting, or in payment
  *
  * Nothing more is kept of orders, since their rows stay: what a row says of buyer, sale and quantity never
  * changes, and of the orders that were not open at B only an expired one still moves (a late payment). Hence,
@@ -15,9 +15,9 @@
  *   its last event lies up to B    its state at B is its row's, and must not be an open one
  *   it has events after B          it was expired at B
  *
- * The table is thus as small as the number of open orders, and a purchase writes nothing to it. The digest
- * lets an audit see that a row was changed or removed whose events are gone: a sum, over the sale's orders, of
- * a keyed hash of each as of B. A sum can be moved on event by event.
+ * baseline_orders is thus as small as the number of open orders, and a purchase writes nothing to it. The digest
+ * lets an audit see that a row whose events are gone was changed or removed. It is the sum, over the sale's
+ * orders, of a keyed hash of each as of B, since a sum can be moved on event by event.
  *
  * Thread: any; pure but for reading. Fails: as said below.
  */
@@ -40,7 +40,7 @@ struct baseline_sale {
     uint64_t digest;
 };
 
-/* What of an order goes into its sale's digest. */
+/* The part of an order that goes into its sale's digest. */
 struct baseline_order {
     uint64_t seq, sale_seq;
     uint32_t quantity;
@@ -59,8 +59,8 @@ static inline bool baseline_lists(enum order_state state)
 {
     return state == ORDER_WAITING || state == ORDER_PAYMENT;
 }
-/* The state at B of an order made up to B that is not listed. row: its row's state; last_seq: of its last
- * event. */
+/* The state at B of an order made up to B that the baseline does not list. row: the state in its row; last_seq:
+ * of its last event. */
 static inline enum order_state baseline_unlisted(enum order_state row, uint64_t last_seq,
                                                  uint64_t b)
 {

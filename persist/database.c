@@ -1,10 +1,10 @@
 /*
  * database.c: see database.h.
  *
- * Happy path: database_open: the directory is made, locked, its names synced; what the last life has left of the
- * log is reread from the disk; the file is opened, checked page by page, given its tables and its key.
+ * Happy path: database_open: make and lock the directory, sync its names; reread from the disk what the last
+ * process left of the WAL; open the file, check it page by page, give it its tables and its key.
  *
- * Failure modes: each step says in one line what it met, and with which check; nothing is repaired.
+ * Failure modes: each step says in one line which check failed and why; nothing is repaired.
  *
  * Thread: main at start; an audit's, for its snapshot.
  */
@@ -23,7 +23,7 @@
 #include "persist/row.h"
 #include "persist/schema.h"
 
-enum { BUSY_MS = 2000 }; /* for a lock that another connection has for a moment */
+enum { BUSY_MS = 2000 }; /* how long to wait for a lock that another connection holds */
 
 static bool complain(char *error, size_t bytes, const char *what, const char *name, const char *why)
 {
@@ -31,8 +31,8 @@ static bool complain(char *error, size_t bytes, const char *what, const char *na
     return false;
 }
 
-/* Puts the names in a directory on the disk. dir/below; below may be "". Some file systems do not support this sync, or
- * are read-only (EINVAL, EROFS): nothing more can be done there. */
+/* Syncs the names in the directory dir/below; below may be "". Some file systems do not support this sync, or are
+ * read-only (EINVAL, EROFS): nothing more can be done there. */
 static bool sync_directory(const char *dir, const char *below)
 {
     char path[DATA_DIR_BYTES_MAX + 4];
@@ -57,8 +57,8 @@ static bool lock_dir(struct database *d, char *error, size_t bytes)
         return complain(error, bytes, "cannot create data directory", d->dir, strerror(errno));
     if (stat(d->dir, &found) != 0 || !S_ISDIR(found.st_mode))
         return complain(error, bytes, "cannot use as data directory", d->dir, strerror(ENOTDIR));
-    /* Also when it was there: who made it may have died before this. A parent that we may not read is for
-     * who made it to sync. */
+    /* Also when the directory was there: the process that made it may have died before this. A parent that
+     * this user may not read is left to whoever made the directory. */
     if (!sync_directory(d->dir, "..") && errno != EACCES)
         return complain(error, bytes, "cannot sync the parent of", d->dir, strerror(errno));
     snprintf(path, sizeof path, "%s/flashd.lock", d->dir);
@@ -71,18 +71,17 @@ static bool lock_dir(struct database *d, char *error, size_t bytes)
     return true;
 }
 
-/* "Log" in this file: SQLite's write-ahead log, flashd.db-wal.
- *
- * After a sync that failed, the kernel shows pages that the disk does not have and that it will not write. A new
- * commit behind such a place in the log is lost with it when the power fails; a checkpoint of it tears the
- * database. So what the last life has left of the log is synced, and then read from the disk alone. */
+/* After a failed sync, the kernel's cache has pages that the disk does not have and that will not be written again. A
+ * new commit behind such a page in the WAL is lost with it when the power fails; a checkpoint of the page tears the
+ * database. So what the last process left of the WAL is synced, and then dropped from the cache, to be read from the
+ * disk. */
 static bool reread_log(const struct database *d, char *error, size_t bytes)
 {
     char path[DATA_DIR_BYTES_MAX + 16];
     snprintf(path, sizeof path, "%s/flashd.db-wal", d->dir);
     int fd = FAULT(FAULT_TRUST_CACHE) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return true; /* none there; one that may not be read is SQLite's to complain about */
+        return true; /* there is none; if it may not be read, SQLite will complain */
     bool synced = fsync(fd) == 0;
     int why = errno;
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
@@ -90,7 +89,7 @@ static bool reread_log(const struct database *d, char *error, size_t bytes)
     return synced || complain(error, bytes, "cannot sync", path, strerror(why));
 }
 
-/* What SQLite makes of a log beside a missing or an empty database: a leftover, which it deletes. Here the log may be
+/* Refuses a WAL beside a missing or empty database. SQLite would take it for a leftover and delete it, but it may be
  * all that is left of the data. */
 static bool check_log(const char *dir, char *error, size_t bytes)
 {
@@ -166,14 +165,14 @@ static bool open_db(struct database *d, char *error, size_t bytes)
                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
                         NULL) != SQLITE_OK)
         return complain(error, bytes, "cannot open", path, sqlite3_errmsg(d->db));
-    (void)sqlite3_busy_timeout(d->db, BUSY_MS); /* a reader's recovery of the WAL after a crash */
+    (void)sqlite3_busy_timeout(d->db, BUSY_MS); /* a reader may recover the WAL after a crash */
     if (sqlite3_exec(
             d->db,
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8192;"
-            /* Debian's default writes zeros over what is removed: pages that need no write. */
+            /* Debian's default overwrites what is removed with zeros, and so writes more pages. */
             "PRAGMA secure_delete=OFF;"
-            /* 16 MiB, twice what is checkpointed at the latest: what a log has grown to behind a reader that
-             * stayed is given back once it has gone. */
+            /* 16 MiB, twice the size at which the WAL is checkpointed at the latest: a WAL that grew because a
+             * reader stayed is cut back to this once the reader has gone. */
             "PRAGMA journal_size_limit=16777216;",
             NULL, NULL, NULL) != SQLITE_OK)
         return database_fail(d->db, "open", error, bytes);
@@ -188,7 +187,7 @@ static bool open_db(struct database *d, char *error, size_t bytes)
 
 /* ---- what it says of itself ---- */
 
-/* Whether there is a row; *right: with a key in it. */
+/* Whether the key's row is there; *right: whether it holds a key. */
 static bool find_key(sqlite3 *db, unsigned char key[DATABASE_KEY_BYTES], bool *right)
 {
     sqlite3_stmt *find = NULL;
@@ -223,7 +222,7 @@ static bool load_key(struct database *d, char *error, size_t bytes)
         lost = ok && sqlite3_changes(d->db) == 0;
     }
     sqlite3_finalize(add);
-    if (lost) /* with another one, every id that was given out would be void */
+    if (lost) /* with a new key, every id that was given out would be void */
         return complain(error, bytes, "database check \"hash_key\" failed for",
                         sqlite3_db_filename(d->db, "main"), "the key of its ids is missing");
     return ok || database_fail(d->db, "hash_key", error, bytes);
@@ -254,8 +253,8 @@ uint64_t database_published(sqlite3 *db)
 
 /* ---- for writing ---- */
 
-/* The database and its log lie in the directory by now, until the end. SQLite has synced their names, but it
- * takes no notice when that fails. */
+/* The database and its WAL are in the directory by now, and stay there. SQLite has synced their names, but it
+ * ignores a failure of that sync. */
 static bool sync_files(const struct database *d, char *error, size_t bytes)
 {
     return sync_directory(d->dir, "") ||
@@ -297,7 +296,7 @@ sqlite3 *database_open_reader(const char *data_dir, char *error, size_t bytes)
     return NULL;
 }
 
-/* "file:" and the path as a URI has it, for a file that nobody changes. */
+/* The path as SQLite's URI of a file that nobody changes (immutable=1). */
 static void immutable_uri(const char *path, char uri[3 * DATA_DIR_BYTES_MAX + 96])
 {
     size_t used = (size_t)snprintf(uri, 8, "file:");
@@ -309,8 +308,8 @@ static void immutable_uri(const char *path, char uri[3 * DATA_DIR_BYTES_MAX + 96
     snprintf(uri + used, 16, "?immutable=1");
 }
 
-/* For a directory that we cannot write to: a read-only medium, another user's copy. SQLite cannot create its -shm file
- * there, and nobody writes. With a log, it is read without locks; without one, the file is opened as immutable. */
+/* For a directory that this user cannot write to: a read-only medium, another user's copy. SQLite cannot create its
+ * -shm file there, and nobody writes: with a WAL, the database is read without locks; without one, as immutable. */
 static int open_unshared(const char *path, sqlite3 **db)
 {
     char uri[3 * DATA_DIR_BYTES_MAX + 96], log[DATA_DIR_BYTES_MAX + 24];
@@ -333,7 +332,7 @@ static bool begin_snapshot(sqlite3 *db)
                         NULL, NULL) == SQLITE_OK;
 }
 
-/* Whether what SQLite said last, or the check of the pages, is about what the file holds. */
+/* Whether SQLite's last error is about what the file holds. */
 static bool is_damage(sqlite3 *db)
 {
     int code = sqlite3_errcode(db);

@@ -16,7 +16,7 @@
 
 enum { DATABASE_KEY_BYTES = 16, DATA_DIR_BYTES_MAX = 1024 };
 
-/* The one connection that writes, and what keeps others from being a second. */
+/* The one connection that writes, and the lock that keeps a second process out. */
 struct database {
     sqlite3 *db;
     int lock_fd;                           /* flashd.lock; -1 while closed */
@@ -28,26 +28,27 @@ struct database {
  * makes sure that all of what it shows is on the disk. False: nothing is open. */
 bool database_open(struct database *database, const char *data_dir, char *error,
                    size_t error_bytes);
-/* Checkpoints, closes, unlocks. A closed one is fine. */
+/* Checkpoints, closes, unlocks. It may be closed already. */
 void database_close(struct database *database);
 
 /* A read-only connection beside the server's own, for short reads. NULL and a line in error on failure. */
 sqlite3 *database_open_reader(const char *data_dir, char *error, size_t error_bytes);
 /* A read-only connection inside one read transaction, its file checked: for audits, beside a running server or without
- * one. NULL and a line in error on failure; *damaged: because of what the file holds, not because it cannot be read. */
+ * one. NULL and a line in error on failure; *damaged: it failed because of what the file holds, not because the file
+ * cannot be read. */
 sqlite3 *database_open_snapshot(const char *data_dir, bool *damaged, char *error,
                                 size_t error_bytes);
 void database_close_snapshot(sqlite3 *db);
 
 /* --- what a file says of itself, on any connection --- */
-/* seq of the last event that was ever in it; 0 for none. */
+/* seq of the last event that was ever in the file; 0 for none. */
 uint64_t database_last_seq(sqlite3 *db);
 /* seq of the last event that had been handed to the streams. */
 uint64_t database_published(sqlite3 *db);
 /* False: there is no key, or it cannot be read. */
 bool database_key(sqlite3 *db, unsigned char key[DATABASE_KEY_BYTES]);
 
-/* Writes that this check of the file failed, and what SQLite says. Always false. */
+/* Writes into error that this check of the file failed, and what SQLite says. Always false. */
 bool database_fail(sqlite3 *db, const char *check, char *error, size_t error_bytes);
 
 #endif

@@ -2,8 +2,8 @@
  * keys.c: see keys.h.
  *
  * Thread: main at start, then the writer. In: answers from the journal. Out: rows; at a start, the engine's
- * table. Fails: a row that can't be is refused by name, as recovery.c does; one whose order has been removed
- * by retention is passed over, since its answer can't be told any more.
+ * table. Fails: a row that is malformed, or ahead of the events, ends recovery with a line, as in recovery.c; the
+ * row of a purchase whose order is not there is skipped, since its answer can't be repeated.
  */
 #include "persist/keys.h"
 
@@ -16,7 +16,7 @@
 enum {
     REMOVE_EVERY = 64,
     REMOVE_COUNT = 2 * REMOVE_EVERY,
-    CLOCK_STEP_MS = 3600 * 1000 /* of the wall clock, back, that the audit allows for */
+    CLOCK_STEP_MS = 3600 * 1000 /* step of the wall clock, back, for which the audit allows */
 };
 
 bool key_rows_prepare(struct key_rows *rows, sqlite3 *db)
@@ -24,8 +24,8 @@ bool key_rows_prepare(struct key_rows *rows, sqlite3 *db)
     static const char add[] =
         "INSERT INTO key_rows(tag, body, kind, outcome, state, seq, value, asked_at_ms)"
         " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-    /* Looks at the oldest few only, old or not. One from the far future, when the clock was wrong, is old as well:
-     * else the rows behind it would stay until then. */
+    /* Looks at the ?1 oldest rows only. A row from the far future, written while the clock was wrong, counts as old as
+     * well: else the rows behind it would stay until then. */
     static const char remove_old[] =
         "DELETE FROM key_rows WHERE id IN (SELECT id FROM (SELECT id, asked_at_ms"
         " FROM key_rows ORDER BY id LIMIT ?1) WHERE asked_at_ms < ?2 OR asked_at_ms > ?3)";
@@ -82,7 +82,7 @@ static bool is_purchase(const struct kept *kept)
     return kept->kind == COMMAND_BUY && kept->outcome == OUTCOME_CREATED;
 }
 
-/* Whether a worker could have answered so (render_kept() of net/ can tell it again). */
+/* Whether a worker could have answered so, and render_kept() in net/ can thus repeat it. */
 static bool is_answer(const struct kept *kept)
 {
     if (kept->tag != key_tag(kept->tag) || kept->outcome >= OUTCOME_COUNT ||
@@ -120,8 +120,8 @@ static const char *restore(struct engine *engine, sqlite3_stmt *row, struct now 
                : "the keys of the last 24 hours do not fit; raise --idempotency-keys";
 }
 
-/* The newest first: should a clock that was set back make an old answer of a key young again, the later one
- * counts. */
+/* The newest first: if a clock that was set back makes an old answer under a key seem young, the later answer
+ * still counts. */
 bool keys_recover(sqlite3 *db, struct engine *engine, struct now now, uint64_t *count, char *error,
                   size_t error_bytes)
 {
@@ -164,7 +164,7 @@ static uint64_t first_seq(sqlite3 *db, const char *sql, const int *numbers, int 
     return seq;
 }
 
-/* Among the events that retention has left. */
+/* The seq of a kept success that no event explains, among the events that retention has left; else as first_seq(). */
 static uint64_t seq_without_its_event(sqlite3 *db)
 {
     static const char sql[] =
@@ -180,8 +180,8 @@ static uint64_t seq_without_its_event(sqlite3 *db)
 
 static uint64_t seq_answered_twice(sqlite3 *db)
 {
-    /* Row by row, since a key may be used again once it has been forgotten. That is measured on the monotonic clock,
-     * and the rows have the wall clock's time, which somebody may have set back. */
+    /* From row to row of a key, since a key may be used again once it has been forgotten. The server forgets it by the
+     * monotonic clock, but rows have the wall clock's time, and that clock may have been set back. */
     static const char sql[] = "SELECT seq FROM (SELECT seq, asked_at_ms - lag(asked_at_ms) OVER "
                               "(PARTITION BY tag ORDER BY id) AS apart"
                               " FROM key_rows) WHERE apart BETWEEN -?1 AND ?2 LIMIT 1";
@@ -189,7 +189,7 @@ static uint64_t seq_answered_twice(sqlite3 *db)
     return first_seq(db, sql, numbers, 2);
 }
 
-/* NULL, or what is wrong with a row by itself; *seq: its own, UINT64_MAX when they cannot be read. */
+/* NULL, or what is wrong with a row by itself; *seq: that row's, UINT64_MAX when the rows cannot be read. */
 static const char *wrong_row(sqlite3 *db, uint64_t *seq)
 {
     static const char sql[] =

@@ -2,9 +2,10 @@
  * keys.h: answers of idempotency keys in flashd.db (table key_rows), and the way back into memory.
  *
  * A row is written in the transaction of the event that it answers with; a refusal's in one that holds all that
- * the refusal saw. Rows are appended, and every so many new ones remove as many again that are older than
- * KEY_KEEP_MS from the other end: nothing is done for keys while none comes. The table holds what the engine's
- * table of keys can (KEY_SLOTS a bucket, some 50 bytes each), and at most as many again that are old.
+ * the refusal saw, or in a later one. Rows are appended, and every 64 new ones remove, at the other end, up to 128
+ * that are older than KEY_KEEP_MS: nothing is done for keys while none comes. The table holds as many rows as the
+ * engine's table has slots for keys (KEY_SLOTS per bucket), some 50 bytes each, and at most as many again that are
+ * old.
  *
  * Thread: main at start, then the writer; one connection, the store's.
  * Fails:  with SQLite's message; keys_recover() with one line that says what to do.
@@ -29,16 +30,15 @@ struct key_rows {
 /* False: sqlite3_errmsg() says why. */
 bool key_rows_prepare(struct key_rows *rows, sqlite3 *db);
 void key_rows_finalize(struct key_rows *rows);
-/* Within a transaction. */
+/* Call it within a transaction. */
 bool key_rows_add(struct key_rows *rows, const struct kept *kept, struct now now);
 
-/* After recover(): the keys of the last KEY_KEEP_MS; *count of them. */
+/* After recover(): puts the keys of the last KEY_KEEP_MS into the engine's table; *count: how many. */
 bool keys_recover(sqlite3 *db, struct engine *engine, struct now now, uint64_t *count, char *error,
                   size_t error_bytes);
 
-/* For an audit, on a snapshot: every row can be told again, every kept success has its event, and no key has two
- * answers within KEY_KEEP_MS.
- * False: *wrong_seq, and a line in error. */
+/* For an audit, on a snapshot: every row's answer can be repeated, every kept success has its event, and no key has two
+ * answers within KEY_KEEP_MS. False: *wrong_seq, and a line in error. */
 bool keys_audit(sqlite3 *db, uint64_t *wrong_seq, char *error, size_t error_bytes);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * reconcile.c: a run of the reconciliation: the events replayed, the sales' rows (see reconcile.h).
+ * reconcile.c: a run of the reconciliation: replays the events, compares the sales' rows (see reconcile.h).
  *
  * Happy path: replay_baseline() (what is left of the events that are gone) -> replay_all() (replay_meet(): each
  * sale at the seq its readers saw; compare_sale_row() at S) -> replay_orders() (a page of orders at a time, and
@@ -7,9 +7,9 @@
  *
  * Why there is no false alarm: a row and committed memory name the seq of their last event. If the replay has
  * come that far, they are compared at once; if not, they are kept as a sample, and compared when it gets there.
- * Memory is read when everything that the replay has taken is visible, so it is never older.
+ * Memory is read when everything that the replay has taken is visible, so memory is never older than the replay.
  *
- * A sale that differs in a way that the replay cannot go on from is left out from there; the others go on.
+ * A sale whose events cannot be replayed any further is left out from there on; the others go on.
  *
  * Thread: reconciler.
  */
@@ -40,7 +40,7 @@ static const char *const statements[STMT_COUNT] = {
         " FROM sale_rows",
     [STMT_ORDERS] = "SELECT seq, sale, buyer, quantity, state, refund_due, last_seq, created_at_ms,"
                     " tag FROM order_rows WHERE seq > ?1 AND seq <= ?3 ORDER BY seq LIMIT ?2",
-    /* Where no run comes by. */
+    /* Rows that no page of a run comes to. */
     [STMT_STRAYS] = "SELECT seq, sale, 1 FROM order_rows WHERE seq < 1"
                     " UNION ALL SELECT seq, sale, 1 FROM order_rows WHERE seq > ?1"
                     " UNION ALL SELECT seq, sale, 0 FROM event_rows"
@@ -200,7 +200,7 @@ bool replay_make_room(struct replay *r, uint64_t seq)
         r->failure = "out of memory";
         return false;
     }
-    /* One fault must not clear two megabytes at a time: it would hold the core for too long. */
+    /* No huge pages: clearing two megabytes in one page fault would hold the core for too long. */
     (void)madvise(map, room * sizeof *r->orders, MADV_NOHUGEPAGE);
     r->orders = map;
     r->room = room;
@@ -214,8 +214,8 @@ const struct sale *replay_sale_of(const struct replay *r, uint64_t seq)
                          : seqmap_sale(&r->engine->seqmap, seq);
 }
 
-/* Events next_seq … seq-1 are gone. What they did will show in their sale, too; if not, the gap is reported
- * by itself. */
+/* Events next_seq … seq-1 are missing. As a rule their sales then differ; if no sale does, the gap is reported by
+ * itself (stray_gap). */
 static void skip_gap(struct replay *r, uint64_t seq)
 {
     for (uint64_t g = r->next_seq; g < seq && g < r->next_seq + GAP_EVENTS_LOOKED_AT; g++) {
@@ -236,7 +236,7 @@ static bool is_text(const struct payload_string *string, const char *text, size_
            memcmp(string->data + 1, text, len) == 0;
 }
 
-/* Every number in a payload is what the replay and memory have. */
+/* Every number in a payload must be what the replay and memory have. */
 static const char *check_numbers(struct replay *r, const struct payload *p, const struct sale *sale,
                                  const struct order *order, const struct books *books)
 {
@@ -276,7 +276,7 @@ static const char *check_payload(struct replay *r, const struct payload *p, cons
     return same ? NULL : "buyerName in a payload";
 }
 
-/* As the journal would write it, to the byte; NULL, or what of it is not so. */
+/* NULL when the payload is, byte for byte, what the journal would write; else which part of it is not. */
 static const char *wrong_payload(struct replay *r, sqlite3_stmt *row, struct event event,
                                  const struct books *books)
 {
@@ -304,7 +304,7 @@ void replay_meet(struct replay *r, const struct sale *sale)
         told->at_seen = told->books;
 }
 
-/* One event of a sale that has made sense so far. order: NULL for a sale's event. */
+/* Replays one event of a sale that is not broken; NULL, or why it makes no sense. order: NULL for a sale's event. */
 static const char *follow(struct replay *r, sqlite3_stmt *row, struct sale *sale,
                           struct order *order)
 {
@@ -375,7 +375,7 @@ static bool same_terms(const struct sale_terms *terms, sqlite3_stmt *row)
            sqlite3_column_int64(row, 7) == terms->ends_at_ms;
 }
 
-/* What readers saw, if it was not at S: with the events, at the seq at which they saw it. */
+/* Compares a sale's row with the replay at S, and what readers saw with the replay at the seq at which they saw it. */
 static void compare_sale_row(struct replay *r, sqlite3_stmt *row)
 {
     const struct sale *sale = seqmap_sale(&r->engine->seqmap, number_at(row, 0));
@@ -406,7 +406,7 @@ static void compare_sale_row(struct replay *r, sqlite3_stmt *row)
         compare_books(r, sale, seen, NULL, &told->at_seen);
 }
 
-/* Of each sale that the events know there is a row, and where readers were they have been. */
+/* Reports sales with events but without a row, and those that the replay never had at the seq that readers saw. */
 static void find_lost_sales(struct replay *r)
 {
     for (uint32_t i = 0; i < r->run->sale_count; i++) {
@@ -435,7 +435,7 @@ static void replay_pages(struct replay *r)
     } while (r->failure == NULL && count == PAGE_ROWS && r->next_seq != from);
 }
 
-/* Up to S, which is the last event that one transaction sees beside the sales' rows. */
+/* Replays up to S, the last event in the transaction that also reads the sales' rows. */
 static bool replay_all(struct replay *r)
 {
     replay_pages(r);
@@ -465,7 +465,7 @@ static const char *compare_held(struct ledger *ledger, struct reconcile_run *run
     r->sales = calloc(SALES_MAX, sizeof *r->sales); /* pages come with the first use */
     if (r->sales == NULL)
         return "out of memory";
-    /* Room for all that is decided by now, so that it seldom has to grow. */
+    /* Room for all that is decided by now, so that `orders` seldom has to grow. */
     bool done = replay_make_room(r, log_last_claimed(&r->engine->log)) && replay_baseline(r) &&
                 replay_all(r) && replay_orders(r);
     if (done && r->stray_gap != 0 && reconcile_divergent(run) == 0)

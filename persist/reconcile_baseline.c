@@ -1,8 +1,8 @@
 /*
- * reconcile_baseline.c: what retention has left in place of the events that are gone: where the replay begins.
+ * reconcile_baseline.c: begins the replay at the baseline, which retention has left in place of removed events.
  *
- * Every sale's books as of the baseline are taken from there; of the orders those that it lists, the others from
- * their rows, as baseline.h says. A digest for each sale shows whether such rows are still what they were.
+ * Every sale's books as of then are taken from the baseline, and so are the states of the orders that it lists; those
+ * of the other orders from their rows, as baseline.h says. A digest per sale shows whether the rows were changed.
  *
  * Thread: reconciler. Out: the replay as of the baseline; what differs, by reconcile_differs(). Fails: as
  * reconcile_pass.h says.
@@ -23,7 +23,7 @@ static void take_baseline_sale(struct replay *r, sqlite3_stmt *row)
     replay_meet(r, sale);
 }
 
-/* Its last seq is not listed: 0 until its row has told it. */
+/* The baseline does not have an order's last seq: 0 until its row gives it. */
 static void take_baseline_order(struct replay *r, sqlite3_stmt *row)
 {
     uint64_t seq = number_at(row, 0), state = number_at(row, 1);
@@ -54,7 +54,7 @@ static void take_old_order(struct replay *r, sqlite3_stmt *row)
     const struct sale *sale = replay_sale_of(r, seq);
     r->row_seq = seq;
     if (sale == NULL || replay_told(r, sale)->broken)
-        return; /* compare_order() says that it has no place */
+        return; /* compare_order() reports an order without a sale */
     bool settled = last_seq <= r->baseline;
     if (word == 0 && settled && baseline_lists(state))
         reconcile_differs(r->run, sale, r->baseline, "an order that the baseline does not list",

@@ -1,9 +1,9 @@
 /*
- * reconcile_orders.c: each order as its row, as readers have it, and by the events.
+ * reconcile_orders.c: compares each order's row and committed memory with the events.
  *
- * A page of rows at a time: compare_order() holds a row and its memory against the replay, or keeps as a sample
- * what is younger; catch_up() then replays the events that follow, as far as there are samples, and each must
- * lead to its own.
+ * A page of rows at a time: compare_order() compares a row and the order's memory with the replay, or keeps as a
+ * sample what is younger than the replay; catch_up() then replays the events that follow, as far as there are
+ * samples, and compares each sample when the replay reaches its seq.
  *
  * Thread: reconciler. In: the replay up to S. Out: what differs, by reconcile_differs(). Fails: as
  * reconcile_pass.h says.
@@ -20,7 +20,7 @@ static const char *order_state_text(uint8_t flags)
     return state_in(flags) < ORDER_STATE_COUNT ? order_state_name(state_in(flags)) : "none at all";
 }
 
-/* An order as its row and as readers have it, where they are not younger (then NULL), and by the events. */
+/* Compares row and memory (NULL: younger than the replay) with `word`, which is what the events say. */
 static void compare_sides(struct replay *r, const struct sale *sale, const struct sample *row,
                           const struct sample *memory, uint64_t word)
 {
@@ -33,7 +33,7 @@ static void compare_sides(struct replay *r, const struct sale *sale, const struc
                           memory != NULL ? order_state_text(memory->flags) : NULL,
                           row != NULL ? order_state_text(row->flags) : NULL,
                           order_state_text(flags));
-    else if (seq != 0) /* else it lies in the baseline, and only its row tells it */
+    else if (seq != 0) /* 0: the last event is gone, and only the row has its seq */
         replay_compare(r, sale, seq, "the last seq of an order",
                        memory != NULL ? &memory->seq : NULL, row != NULL ? &row->seq : NULL, seq);
     if (row != NULL && !states && ((row->flags ^ flags) & REFUND_BIT) != 0)
@@ -48,7 +48,7 @@ static void compare_sample(struct replay *r, const struct sale *sale, const stru
                   r->orders[sample->order_seq]);
 }
 
-/* Orders that the events know and the tables do not, up to the next row. */
+/* Reports orders that the events have and the tables do not, up to the next row. */
 static void find_lost_rows(struct replay *r, uint64_t before_seq)
 {
     for (uint64_t seq = r->row_seq + 1; seq < before_seq; seq++) {
@@ -70,7 +70,7 @@ static bool same_facts(const struct replay *r, const struct order *order, sqlite
            number_at(row, 8) == id_tag(r->engine->options.hash, order->seq);
 }
 
-/* NULL, and kept to be met by the events that follow, when it is younger than the replay. */
+/* The sample; or NULL when it is younger than the replay: then it is kept for catch_up(). */
 static const struct sample *unless_younger(struct replay *r, const struct sample *sample)
 {
     if (sample->seq < r->next_seq)
@@ -100,7 +100,7 @@ static void compare_order(struct replay *r, sqlite3_stmt *row)
     uint64_t committed = atomic_load_explicit(&order->committed, memory_order_acquire);
     uint64_t state = number_at(row, 4);
     const struct sample in_row = {
-        .seq = at_most(number_at(row, 6), UINT64_MAX - 1), /* below the end */
+        .seq = at_most(number_at(row, 6), UINT64_MAX - 1), /* below catch_up()'s UINT64_MAX */
         .order_seq = seq,
         .flags = (uint8_t)((state < ORDER_STATE_COUNT ? state : 0xf) |
                            (number_at(row, 5) != 0 ? REFUND_BIT : 0))};
@@ -120,7 +120,7 @@ static int by_seq(const void *a, const void *b)
     return (x->seq > y->seq) - (x->seq < y->seq);
 }
 
-/* The samples before this event that no event explains. */
+/* Compares the samples from before this event, which no event has led to. */
 static void pass_samples(struct replay *r, uint64_t before_seq)
 {
     for (; r->sample_next < r->sample_count && r->samples[r->sample_next].seq < before_seq;
@@ -157,8 +157,8 @@ static void take_later_event(struct replay *r, sqlite3_stmt *row)
         compare_sample(r, sale, &r->samples[r->sample_next++]);
 }
 
-/* What has a seq is committed, so these events are there. Then readers' memory, too, is waited for: it must not
- * be behind when the next page is compared. */
+/* A sample was committed, so the events up to its seq are there. Then waits until readers' memory has come as far: it
+ * must not be behind the replay when the next page is compared. */
 static bool catch_up(struct replay *r)
 {
     qsort(r->samples, r->sample_count, sizeof *r->samples, by_seq);
@@ -172,7 +172,7 @@ static bool catch_up(struct replay *r)
     return r->failure == NULL && reconcile_committed(r->run, r->next_seq - 1);
 }
 
-/* A row with a seq that no decision has had yet, or an event that should be gone. */
+/* Reports an order's row with a seq that no decision has had yet, or an event that should be gone. */
 static void take_stray(struct replay *r, sqlite3_stmt *row)
 {
     uint64_t seq = number_at(row, 0);

@@ -1,11 +1,11 @@
 /*
  * reconcile_pass.h: what the files of the reconciliation share; nobody else includes it.
  *
- *   reconcile.c           a run: the connection, the events replayed, the sales' rows
- *   reconcile_baseline.c  where the replay begins once events are gone
+ *   reconcile.c           a run: the connection, the replay of the events, the sales' rows
+ *   reconcile_baseline.c  where the replay begins once events have been removed
  *   reconcile_orders.c    the orders, row by row, and what moved meanwhile
  *
- * Thread: reconciler; everything here is of one run. Fails: replay.failure is set, and nothing goes on.
+ * Thread: reconciler; struct replay is of one run. Fails: replay.failure is set, and the run ends.
  */
 #ifndef FLASHD_PERSIST_RECONCILE_PASS_H
 #define FLASHD_PERSIST_RECONCILE_PASS_H
@@ -34,13 +34,13 @@ enum statement {
 /* What the events say of a sale so far. */
 struct told {
     struct books books;
-    struct books at_seen; /* the books at the seq that readers saw; seq 0: not met */
-    bool broken;          /* differs; not followed any more */
-    bool row;             /* has one */
-    uint64_t digest; /* of its orders as of the baseline, less what the baseline says it is: 0 */
+    struct books at_seen; /* the books at the seq that readers saw; seq 0: not reached */
+    bool broken;          /* cannot be replayed any further */
+    bool row;             /* its row has been read */
+    uint64_t digest;      /* of its orders as of the baseline, less the baseline's: must be 0 */
 };
 
-/* An order as it stood, in its row or for readers, at a seq that the replay has not reached. */
+/* An order as it was in its row or in readers' memory, at a seq that the replay has not reached. */
 struct sample {
     uint64_t seq, order_seq;
     uint8_t flags; /* state; in a row also REFUND_BIT, which readers' memory does not show */
@@ -58,7 +58,7 @@ struct replay {
     uint64_t room;                        /* seqs in `orders` */
     struct told *sales;                   /* by index; SALES_MAX */
     uint64_t row_seq;                     /* the orders' rows have been compared up to here */
-    uint64_t stray_gap;                   /* a missing event of nobody knows whom; 0: none */
+    uint64_t stray_gap;                   /* a missing event whose sale is unknown; 0: none */
     struct sample samples[2 * PAGE_ROWS]; /* of one page of orders */
     size_t sample_count, sample_next;
     uint32_t rows; /* taken, for breathing */
@@ -69,7 +69,7 @@ struct ledger {
     sqlite3 *db;
     struct retention_gate *gate;
     sqlite3_stmt *statements[STMT_COUNT];
-    struct replay replay; /* of the run that goes on */
+    struct replay replay; /* of the current run */
 };
 
 typedef void take_row(struct replay *r, sqlite3_stmt *row);
@@ -99,29 +99,29 @@ static inline enum order_state state_in(uint64_t word)
 
 /* ---- reconcile.c ---- */
 
-/* A page of rows from ?1 on; returns how many there were. */
+/* Gives take() a page of rows, with `from` as ?1; returns how many there were. */
 uint32_t replay_page(struct replay *r, enum statement which, uint64_t from, take_row *take);
 void replay_fail_reading(struct replay *r);
-/* Room in `orders` for this seq. */
+/* Makes room in `orders` for this seq. */
 bool replay_make_room(struct replay *r, uint64_t seq);
-/* Who made this seq, as far as memory can tell. */
+/* The sale that was made at this seq, or whose order was, as far as memory can tell. */
 const struct sale *replay_sale_of(const struct replay *r, uint64_t seq);
-/* Not asked for each event: producers write that line. */
+/* Whether seq has been claimed. Does not ask the log for each event: producers write that cache line. */
 bool replay_is_decided(struct replay *r, uint64_t seq);
-/* Keeps what the events say at the seq at which readers saw the sale. */
+/* Keeps the replay's books of the sale when they are at the seq at which readers saw it. */
 void replay_meet(struct replay *r, const struct sale *sale);
-/* The events of this sale make no sense from here on. event: what the events have there, or NULL. */
+/* Reports that this sale's events make no sense from here on. event: what the events have there, or NULL. */
 void replay_break(struct replay *r, const struct sale *sale, uint64_t seq, const char *rule,
                   const struct order *order, const char *event);
-/* A value on each side; memory and tables may be NULL. */
+/* Compares a value with what the events say; memory and tables may be NULL. */
 void replay_compare(struct replay *r, const struct sale *sale, uint64_t seq, const char *field,
                     const uint64_t *memory, const uint64_t *tables, uint64_t events);
 
 /* ---- the others ---- */
 
-/* What is left of the events up to the baseline: where the replay begins. */
+/* Begins the replay with the baseline. */
 bool replay_baseline(struct replay *r);
-/* A page of rows at a time, and after each the events that it is ahead of the replay. */
+/* Compares the orders, a page of rows at a time; after each page, replays the events by which it is ahead. */
 bool replay_orders(struct replay *r);
 
 #endif

@@ -23,9 +23,9 @@ struct pass {
     struct recovery *found;
     struct books *books; /* by sale index: the replay */
     uint64_t next_seq;
-    uint64_t settled; /* orders whose last event has been met, or is in the baseline, and agrees */
+    uint64_t settled; /* orders whose last event has come, or lies up to the baseline */
     uint64_t
-        unlisted; /* orders that the baseline must list, and of which it has not been seen yet */
+        unlisted; /* orders that the baseline must list, and that have not been found there yet */
     const char *wrong; /* the first check that failed; static */
     uint64_t wrong_seq;
 };
@@ -52,7 +52,7 @@ static const char sales_sql[] =
     "SELECT seq, name, product_qty, max_per_buyer, waitlist_max, hold_ms, starts_at_ms, ends_at_ms,"
     " state, sold_out, available, held, sold, waiting, last_seq FROM sale_rows ORDER BY seq";
 
-/* Whether the columns from … to hold what fits 32 bits. */
+/* Whether the numbers in columns from … to fit into 32 bits. */
 static bool are_counts(sqlite3_stmt *row, int from, int to)
 {
     for (int i = from; i <= to; i++)
@@ -61,7 +61,7 @@ static bool are_counts(sqlite3_stmt *row, int from, int to)
     return true;
 }
 
-/* Whether the seq in this column is one that the file has no event of; a negative one is, too. */
+/* Whether the seq in this column lies after the file's last event; a negative one does, too. */
 static bool is_ahead(const struct pass *pass, sqlite3_stmt *row, int column)
 {
     return number_at(row, column) > pass->restore.engine->options.last_seq;
@@ -128,7 +128,7 @@ static const char *take_order(struct pass *pass, sqlite3_stmt *row)
         return wrong;
     struct order *order = seqmap_order(&pass->restore.engine->seqmap, record.seq);
     if (record.seq > pass->found->baseline) {
-        order->logged = ORDER_NONE; /* the replay has its first event */
+        order->logged = ORDER_NONE; /* its first event is still to be replayed */
         return NULL;
     }
     bool settled = record.last_seq <= pass->found->baseline;
@@ -149,7 +149,7 @@ static const char *take_baseline_sale(struct pass *pass, sqlite3_stmt *row)
     return NULL;
 }
 
-/* What is listed is the state at the baseline; an order without an event since is in it still. */
+/* The listed state is the one at the baseline; an order without an event since must still be in it. */
 static const char *take_baseline_order(struct pass *pass, sqlite3_stmt *row)
 {
     uint64_t seq = number_at(row, 0), state = number_at(row, 1);
@@ -166,7 +166,7 @@ static const char *take_baseline_order(struct pass *pass, sqlite3_stmt *row)
     return NULL;
 }
 
-/* The replay's books and orders, as of the baseline. */
+/* Sets the replay's books and orders to the baseline. */
 static bool take_baseline(sqlite3 *db, struct pass *pass)
 {
     pass->books = calloc(engine_sale_count(pass->restore.engine) + 1, sizeof *pass->books);
@@ -187,7 +187,7 @@ static bool take_baseline(sqlite3 *db, struct pass *pass)
 static const char events_sql[] =
     "SELECT seq, kind, sale, ord, payload FROM event_rows ORDER BY seq";
 
-/* The row must be as its last event left it. `settled` counts the orders that are. */
+/* The row must be as its last event left it. Counts the order as settled when that event has come. */
 static const char *compare_order(struct pass *pass, const struct order *order, uint64_t seq)
 {
     uint64_t row = atomic_load_explicit(&order->committed, memory_order_relaxed);
@@ -201,7 +201,7 @@ static const char *compare_order(struct pass *pass, const struct order *order, u
                : "an order's row is not what its events say (G4)";
 }
 
-/* What a row says of terms, buyer and units must be what the event says that made it. */
+/* What a row says of terms, buyer and units must be what the event that made it says. */
 static bool is_as_made(const struct pass *pass, sqlite3_stmt *row, struct sale *sale,
                        struct order *order)
 {

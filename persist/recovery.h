@@ -1,10 +1,10 @@
 /*
- * recovery.h: from flashd.db to a running engine's memory, checking as it goes.
+ * recovery.h: rebuilds the engine's memory from flashd.db, checking as it goes.
  *
- * Thread: main, between engine_init() and engine_start(); also for an audit, on a snapshot.
- * Does:   reads sales and orders; replays every event on the baseline (baseline.h; at first: from nothing);
- *         each order's last state, each sale's counters and the gapless run of seqs must be what the rows say.
- *         Remaining hold times are clamped.
+ * Thread: main, between engine_init() and engine_start().
+ * Does:   reads sales and orders; replays every event on the baseline (baseline.h; while there is none, from
+ *         nothing). The seqs must have no gap, and each order's last state and each sale's counters must be what
+ *         the rows say. Remaining hold times are clamped.
  * Fails:  with one line that names the check; the caller must not start.
  */
 #ifndef FLASHD_PERSIST_RECOVERY_H
@@ -17,7 +17,7 @@ struct engine;
 
 struct recovery {
     uint64_t sales, orders;
-    uint64_t baseline, events; /* events up to the baseline's seq are removed; that many follow */
+    uint64_t baseline, events; /* events up to seq `baseline` are removed; so many follow */
     uint64_t waiting, held;    /* orders that are still open */
     uint64_t wrong_seq;        /* the first seq at which a check failed; 0 for none */
 };

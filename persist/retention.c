@@ -1,8 +1,8 @@
 /*
  * retention.c: one step: read, fold into the baseline, remove, commit (see retention.h).
  *
- * The sales' side of the baseline is kept in memory, and its rows are written once a step; the orders' side is
- * looked up. Both are ahead of the file only within a step, whose failure ends retention.
+ * The baseline's sales are kept in memory, and those that a step changes are written once per step; its orders are
+ * looked up in the file. Memory is ahead of the file only within a step, and a step that fails ends retention.
  *
  * Thread: the writer.
  */
@@ -58,18 +58,18 @@ struct retention {
     int64_t looked_mono_ms;      /* the last time */
     bool more;                   /* and it left something to do */
     uint64_t baseline;           /* events up to here are gone */
-    uint64_t removed;            /* since the last line in the log … */
-    int64_t told_mono_ms;        /* … which was then; 0: there was none */
+    uint64_t removed;            /* since the last line on stderr … */
+    int64_t told_mono_ms;        /* … and when that was written; 0: none yet */
     bool stopped;                /* an event did not replay */
     struct baseline_sale *sales; /* by seq */
     uint32_t sale_count, sale_room;
     uint64_t step_from;                      /* the baseline before this step … */
-    uint32_t touched[RETENTION_STEP_EVENTS]; /* … and the sales that it moves, by index */
+    uint32_t touched[RETENTION_STEP_EVENTS]; /* … and the sales that it changes, by index */
     uint32_t touched_count;
     sqlite3_stmt *statements[STMT_COUNT];
 };
 
-/* One event on its way out. */
+/* One event that is about to be removed. */
 struct leaving {
     uint64_t seq;
     enum event_kind kind;
@@ -238,15 +238,15 @@ static int64_t clock_us(void)
     return (int64_t)at.tv_sec * 1000000 + at.tv_nsec / 1000;
 }
 
-/* Whether the step goes on with the event. */
+/* Whether the event is published and old enough to be removed. */
 static bool is_due(const struct leaving *e, sqlite3_stmt *row, uint64_t published,
                    int64_t cutoff_ms)
 {
     return e->seq <= published && sqlite3_column_int64(row, 4) < cutoff_ms;
 }
 
-/* Folds what is due, up to the step's bounds, whose end sets r->more. Returns how many events, -1 when SQLite
- * failed. Sets r->stopped when one does not replay. */
+/* Folds what is due, within the step's bounds; reaching one sets r->more. Returns how many events, -1 when SQLite
+ * failed. Sets r->stopped when an event does not replay. */
 static int fold_due(struct retention *r, uint64_t published, int64_t cutoff_ms)
 {
     sqlite3_stmt *read = r->statements[STMT_READ];
@@ -307,20 +307,20 @@ static bool write_baseline(struct retention *r)
            run_for(r->statements[STMT_REMOVE_PUBLICATIONS], r->baseline);
 }
 
-/* Only between transactions, which SQLite holds us to. */
+/* Between transactions only, which SQLite enforces. */
 static bool sync_commits(struct retention *r, bool on)
 {
     return sqlite3_exec(r->db, on ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", NULL,
                         NULL, NULL) == SQLITE_OK;
 }
 
-/* As fold_due(); the transaction around it. */
+/* fold_due() and what it leads to, in one transaction; returns the same. */
 static int step(struct retention *r, uint64_t published, int64_t cutoff_ms)
 {
     int rc = sqlite3_step(r->statements[STMT_BEGIN]);
     (void)sqlite3_reset(r->statements[STMT_BEGIN]);
     if (rc != SQLITE_DONE)
-        return rc == SQLITE_BUSY ? 0 : -1; /* somebody else writes: another time */
+        return rc == SQLITE_BUSY ? 0 : -1; /* another connection writes: try later */
     r->step_from = r->baseline;
     r->touched_count = 0;
     int count = fold_due(r, published, cutoff_ms);
@@ -331,7 +331,7 @@ static int step(struct retention *r, uint64_t published, int64_t cutoff_ms)
     return count > 0 && write_baseline(r) && statement_run(r->statements[STMT_COMMIT]) ? count : -1;
 }
 
-/* As step(); nothing while somebody reads what it would remove. */
+/* step() without a sync of its commit; does nothing while another thread reads what it would remove. */
 static int step_unsynced(struct retention *r, uint64_t published, int64_t cutoff_ms)
 {
     if (!retention_gate_take(r->gate)) {
@@ -343,7 +343,7 @@ static int step_unsynced(struct retention *r, uint64_t published, int64_t cutoff
     return sync_commits(r, true) ? count : -1;
 }
 
-/* Without a transaction: most looks find nothing to do. */
+/* Looks without a write transaction, since most looks find nothing to do. */
 static bool oldest_is_due(struct retention *r, uint64_t published, int64_t cutoff_ms)
 {
     sqlite3_stmt *read = r->statements[STMT_READ];
@@ -356,7 +356,7 @@ static bool oldest_is_due(struct retention *r, uint64_t published, int64_t cutof
     return due;
 }
 
-/* Once it has caught up, and not more often than that: later a few events grow old every second. */
+/* Called when retention has caught up; a line at most every TELL_EVERY_MS, since events grow old every second. */
 static void tell(struct retention *r, int64_t mono_ms)
 {
     if (r->removed == 0 || (r->told_mono_ms != 0 && mono_ms - r->told_mono_ms < TELL_EVERY_MS))

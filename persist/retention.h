@@ -1,26 +1,26 @@
 /*
  * retention.h: removes published events that are older than asked, in small steps, leaving a baseline.
  *
- * Usage: retention_new() once; retention_step() whenever the writer has a moment: it looks at the clock itself
- *        and mostly returns at once.
+ * Usage: retention_new() once; retention_step() whenever the writer has a moment: it knows by itself when a step is
+ *        due, and mostly returns at once.
  *
  * A step is one transaction: it replays the oldest events onto the baseline (baseline.h) and removes them. So
  * a crash finds the file before a step or after it, never within. A step ends after RETENTION_STEP_EVENTS or
  * RETENTION_STEP_US, whichever is first, and the next one keeps its distance, so that a large backlog is worked
- * off beside the sale:
+ * off while the sales go on:
  *
  *   nothing to commit   a step every RETENTION_IDLE_MS
  *   commits go on       a step every RETENTION_BUSY_MS, after a batch's replies are out
  *
  * A step's commit is not synced: that would make a purchase wait for two syncs of the disk. The next purchase's
- * commit syncs it too, since both are in the one write-ahead log, in order; a power loss before that takes the
- * step back, and nothing else.
+ * commit syncs it too, since both are in the one WAL, in order; a power loss before that takes the step back, and
+ * nothing else.
  *
  * The file does not shrink; freed pages are used again for new events.
  *
  * Thread: main until the engine starts, then the writer.
- * Fails:  events that do not replay are kept, with one line in the log, and retention stops until the next
- *         start; a failed transaction is the caller's to act on.
+ * Fails:  events that do not replay are kept, with one line on stderr, and retention stops until the next start;
+ *         a failed transaction makes retention_step() return -1, and the caller acts on it.
  */
 #ifndef FLASHD_PERSIST_RETENTION_H
 #define FLASHD_PERSIST_RETENTION_H
@@ -41,11 +41,11 @@ enum {
 };
 
 /* A thread that reads events page by page holds the gate meanwhile, so that none is removed while it reads. The writer
- * never waits for it: a step that finds it held does not happen. Any thread takes and gives it back. */
+ * never waits for the gate: a step that finds it taken is left out. Any thread may take it. */
 struct retention_gate {
     _Atomic bool taken;
 };
-/* False: somebody else has it; a step has it for a millisecond, a reader for as long as it reads. */
+/* False: it is taken; by a step, for a millisecond, or by a reader, for as long as that reads. */
 static inline bool retention_gate_take(struct retention_gate *gate)
 {
     return !atomic_exchange_explicit(&gate->taken, true, memory_order_acquire);
@@ -63,7 +63,7 @@ struct retention *retention_new(sqlite3 *db, keyed_hash *hash, int64_t keep_ms,
                                 struct retention_gate *gate);
 void retention_free(struct retention *retention);
 
-/* Outside any transaction. published: no event after this one is removed. busy: a batch was just written.
+/* Call it outside any transaction. published: no event after this one is removed. busy: a batch was just written.
  * Returns ms until it wants to be called again, -1 when SQLite failed. */
 int64_t retention_step(struct retention *retention, uint64_t published, struct now now, bool busy);
 /* Whether the last look left something to remove. */

@@ -1,5 +1,5 @@
 /*
- * row.h: the few things that every reader and writer of rows does, on top of SQLite's own calls.
+ * row.h: what every reader and writer of rows needs on top of SQLite's own calls.
  *
  * Thread: the statement's. Nothing is kept.
  */
@@ -10,13 +10,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A negative number, which only somebody else can have written, comes out beyond all bounds. */
+/* The 64 bits as they were stored; a negative seq or count, which flashd never writes, is beyond all bounds. */
 static inline uint64_t number_at(sqlite3_stmt *row, int column)
 {
     return (uint64_t)sqlite3_column_int64(row, column);
 }
 
-/* A number that does not fit stays one that nothing equals. */
+/* A number that does not fit becomes the largest, which no number of flashd equals. */
 static inline uint64_t at_most(uint64_t number, uint64_t most)
 {
     return number < most ? number : most;

@@ -3,8 +3,8 @@
  *
  * Happy path: begin, a row or two per event, one row per touched sale, commit (one fdatasync of the
  * WAL). Checkpoints run in the writer's idle moments once the WAL has CHECKPOINT_IDLE_PAGES, and at
- * CHECKPOINT_FULL_PAGES whether idle or not, so that the WAL stays bounded. Old events are removed in small
- * transactions of their own, between those (retention.h).
+ * CHECKPOINT_FULL_PAGES whether idle or not, so that the WAL stays bounded. Old events are removed between
+ * batches, in small transactions of their own (retention.h).
  *
  * Failure modes: SQLITE_FULL, SQLITE_IOERR at any step: the step returns false, the process stops.
  * Nothing is retried: after a failed fdatasync the outcome is unknown.
@@ -32,7 +32,7 @@ enum {
     CHECKPOINT_FULL_PAGES = 60,
 #else
     CHECKPOINT_IDLE_PAGES = 1000,
-    CHECKPOINT_REMOVING_PAGES = 250, /* idle between retention's steps: nobody may wait long */
+    CHECKPOINT_REMOVING_PAGES = 250, /* idle between retention's steps: kept short */
     CHECKPOINT_FULL_PAGES = 2000,    /* 8 MiB */
 #endif
     SPACE_POLL_MS = 200,
@@ -200,7 +200,7 @@ static bool tidy(void *self, bool busy, int64_t *sleep_ms)
     bool removing = s->retention != NULL && retention_is_behind(s->retention);
     /* Never a checkpoint and a step in one go: a purchase may have come in between. */
     if (!busy && s->wal_pages >= (removing ? CHECKPOINT_REMOVING_PAGES : CHECKPOINT_IDLE_PAGES)) {
-        /* What failed here is tried again: the log is given up only once the database is synced. */
+        /* If it fails it is tried again: SQLite reuses the WAL only once the database is synced. */
         (void)checkpoint(s);
         *sleep_ms = removing ? RETENTION_IDLE_MS : *sleep_ms;
         return true;
@@ -236,8 +236,8 @@ static bool add_order(struct store *s, const struct event *event)
     return statement_run(add);
 }
 
-/* Somebody has removed the row. The order goes on, so it gets one again, which STMT_MOVE_ORDER completes: the
- * process must not end with every sale because of one row. */
+/* Somebody has removed the row. The order goes on, so a new row is added, which STMT_MOVE_ORDER completes: the
+ * process, and with it every sale, must not end because of one row. */
 static bool restore_order(struct store *s, const struct event *event)
 {
     const struct order *order = event->order;
