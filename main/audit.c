@@ -28,7 +28,7 @@ enum {
     JSON_BYTES_MAX = 4096 + 8 * AUDIT_FINDINGS_MAX * AUDIT_DETAIL_BYTES,
 };
 
-/* There is nothing to audit: no file, or none that we can read. */
+/* The check of a report when there is nothing to audit: no file, or none that can be read. */
 static const char no_database[] = "no-database";
 
 /* ---- the bar ---- */
@@ -120,7 +120,7 @@ static void print_json(const struct audit_report *report, int64_t took_ms)
 
 /* ---- the audit ---- */
 
-/* One snapshot for all queries: a server that goes on writing is seen as of one commit. */
+/* All queries are on one snapshot: a server that goes on writing is seen as of one commit. */
 static void check(const char *dir, struct bar *bar, struct audit_report *report)
 {
     char error[AUDIT_DETAIL_BYTES], path[PATH_BYTES_MAX];

@@ -1,5 +1,5 @@
 /*
- * demo.c: see demo.h. The sale is made through the engine's own door, like any admin's.
+ * demo.c: see demo.h. The sale is made by a command to the engine, as an admin's is.
  *
  * Thread: main, after engine_start(). Fails: when the engine refuses the sale.
  */
@@ -58,7 +58,8 @@ static const struct sale *open_sale(struct engine *engine, struct port *port)
     return reply.outcome == OUTCOME_CREATED ? reply.sale : NULL;
 }
 
-/* Where several are active a purchase must name its sale; the newest may be about to be. */
+/* When several sales are active, a purchase must name its sale. Counts all that have not ended, since the newest may
+ * not be shown as active yet. */
 static uint32_t count_not_ended(const struct engine *engine)
 {
     uint32_t count = 0;

@@ -1,5 +1,5 @@
 /*
- * demo.h: what `flashd demo` adds to a server: one sale that is open, and README's lines to try it.
+ * demo.h: what `flashd demo` adds to a server: an open sale, and README's lines to try it.
  *
  * Thread: main, on an engine port of its own.
  */
@@ -14,7 +14,7 @@ struct engine;
 struct port;
 
 /* Opens a sale unless one is active with units left; prints the lines with its URL and data directory.
- * False: no room. */
+ * False: the engine refused the sale or did not answer, or the lines could not be written. */
 bool demo_open_sale(struct engine *engine, struct port *port, const char *url, const char *data_dir,
                     FILE *out);
 

@@ -1,6 +1,5 @@
 /*
- * hash.h: the keyed hash that the engine is given: SipHash-2-4 (libsodium), with the database's
- * key.
+ * hash.h: the engine's keyed hash: SipHash-2-4 (libsodium) with the database's key.
  *
  * Thread: hash_set_key() on main before any other thread; keyed_siphash() on any.
  */

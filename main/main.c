@@ -165,7 +165,7 @@ static bool run_threads(struct process *p, char *error)
     return false;
 }
 
-/* Blocked before any thread starts, so that only sigwait() here sees them. */
+/* Blocks them before any thread starts, so that only main's sigwait() sees them. */
 static sigset_t block_stop_signals(void)
 {
     sigset_t stop;
@@ -174,7 +174,7 @@ static sigset_t block_stop_signals(void)
     (void)sigaddset(&stop, SIGINT);
     (void)pthread_sigmask(SIG_BLOCK, &stop, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a failed commit, with its line */
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file at its size limit is a failed commit, with a line */
     return stop;
 }
 
@@ -214,7 +214,7 @@ static int serve(struct process *p, bool demo)
     }
     if (!run_threads(p, error)) {
         diag(DIAG_ERROR, "cannot start: %s", error);
-        return EXIT_FAILURE; /* some threads run: leave everything to them and to exit */
+        return EXIT_FAILURE; /* some threads run: free nothing, the exit ends them */
     }
     char url[96];
     url_of(p, url, sizeof url);

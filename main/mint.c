@@ -27,7 +27,7 @@ struct token_request {
     const char *role, *subject, *ttl;
 };
 
-/* As --name VALUE, whose value is then argv[++*at], or as --name=VALUE. */
+/* Takes `--name VALUE`, for which it moves *at to the value, or `--name=VALUE`. */
 static bool take_flag(int argc, char **argv, int *at, const char *name, const char **value)
 {
     size_t len = strlen(name);
@@ -42,7 +42,7 @@ static bool take_flag(int argc, char **argv, int *at, const char *name, const ch
     return true;
 }
 
-/* Takes --role, --sub and --ttl out of argv; what is left is for the settings. */
+/* Takes --role, --sub and --ttl out of argv; the rest is for the settings. Returns how many are left. */
 static int take_token_flags(int argc, char **argv, struct token_request *request)
 {
     int kept = 0;
@@ -65,7 +65,7 @@ static int print_token(const struct token_key *key, const struct token_request *
     char *end = NULL;
     errno = 0;
     long long ttl_s = strtoll(request->ttl, &end, 10);
-    enum token_role role = ROLE_NONE; /* a user's: good for the own stream only */
+    enum token_role role = ROLE_NONE; /* a user's: good for that user's stream only */
     if (request->role != NULL && !role_named(request->role, &role))
         return complain("--role must be admin or consumer");
     if (request->subject == NULL)

@@ -6,8 +6,8 @@
 #ifndef FLASHD_MAIN_MINT_H
 #define FLASHD_MAIN_MINT_H
 
-/* argv: what follows "token"; what is no flag of its own is a setting. Prints the token. Exit status: 0, 1 when it could
- * not be printed, 2 bad arguments, with one line on stderr. */
+/* argv: what follows "token": its own flags, and settings. Prints the token. Exit status: 0; 1 when it could not be
+ * printed; 2 for bad arguments, with one line on stderr. */
 int mint_run(int argc, char **argv);
 
 #endif

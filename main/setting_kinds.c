@@ -2,7 +2,7 @@
  * setting_kinds.c: see setting_kinds.h.
  *
  * Thread: main, before any other thread starts.
- * In:     a text, and the secret files that one may name. Nothing is written or created.
+ * In:     a text, and the secret file that it may name. Nothing is written or created.
  * Out:    a field of struct settings, or false.
  */
 #include "main/setting_kinds.h"
@@ -20,7 +20,7 @@
 
 /* ---- kind: whole numbers ---- */
 
-/* Digits only: no sign, no white space, no overflow. */
+/* Digits only: no sign, no white space. False for any other text, or a number outside min to max. */
 static bool read_decimal(const char *text, uint64_t min, uint64_t max, uint64_t *number)
 {
     uint64_t value = 0;

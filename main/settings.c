@@ -1,11 +1,11 @@
 /*
- * settings.c: the table of settings, and the way of a row's text from flag, environment or default.
+ * settings.c: the table of settings, and how a row's text is found: flag, environment or default.
  *
  * Thread: main, before any other thread starts. No state of its own.
  * In:     argv and environ. Nothing is written or created.
  * Out:    struct settings, complete; or one error line.
- * Fails:  on what settings.h lists, in three passes: collect the flags, look for FLASHD_ variables
- *         that nobody knows, then parse each row's winning text in the order of the table.
+ * Fails:  on what settings.h lists, in three passes: collect the flags, look for unknown FLASHD_
+ *         variables, then parse each row's winning text in the order of the table.
  *
  * To add a setting, add its field to struct settings and one row to the table `rows`. A row has a
  * kind (setting_kinds.h), which parses a text into the field, shows the field, and says what is
@@ -85,7 +85,7 @@ enum { ROW_COUNT = sizeof rows / sizeof rows[0] };
 static_assert(sizeof rows / sizeof rows[0] <= sizeof((struct settings *)0)->origins,
               "struct settings keeps an origin for each row");
 
-/* FLASHD_ variables that are no settings: switches of the tests' builds. */
+/* FLASHD_ variables that are not settings but switches of the tests' builds. */
 static bool is_test_variable(const char *name)
 {
     return strcmp(name, "FLASHD_FAULT") == 0 || strncmp(name, "FLASHD_TEST_", 12) == 0;
@@ -182,7 +182,7 @@ static const struct row *row_of_flag(const char *name, size_t len)
     return NULL;
 }
 
-/* One flag with its value, which may be the next argument. *used: how many arguments it took. */
+/* Takes one flag with its value, which may be the next argument. *used: how many arguments that took. */
 static bool collect_flag(int argc, char **argv, const char *values[ROW_COUNT], int *used,
                          const struct report *report)
 {
@@ -220,7 +220,7 @@ static bool collect_flags(int argc, char **argv, const char *values[ROW_COUNT],
     return true;
 }
 
-/* ---- second pass: variables that nobody knows ---- */
+/* ---- second pass: unknown variables ---- */
 
 static bool is_known_variable(const char *name)
 {
@@ -256,7 +256,8 @@ static bool check_variables(const struct report *report)
 
 /* ---- third pass: values ---- */
 
-/* An empty variable counts as not set, but for a secret: who meant to set one must not serve without. */
+/* An empty variable counts as not set, except for one that holds a secret: an operator who meant to set a secret must
+ * not serve without one. */
 static const char *env_value(const struct row *row, const char *name)
 {
     const char *value = name == NULL ? NULL : getenv(name);
@@ -264,7 +265,7 @@ static const char *env_value(const struct row *row, const char *name)
     return value == NULL || (value[0] == '\0' && !is_secret) ? NULL : value;
 }
 
-/* Flag, then FLASHD_ name, then extra name, then default. name: NAME_BYTES, as the user gave it. */
+/* Flag, then FLASHD_ name, then extra name, then default. name: NAME_BYTES; what errors call the setting. */
 static struct candidate winner(const struct row *row, const char *flag_value, char *name)
 {
     struct candidate candidate = {.row = row, .text = flag_value, .origin = ORIGIN_FLAG};
@@ -288,7 +289,7 @@ static struct candidate winner(const struct row *row, const char *flag_value, ch
     return candidate;
 }
 
-/* ---- what goes by the machine ---- */
+/* ---- defaults that depend on the machine ---- */
 
 void settings_by_cores(uint32_t cores, uint32_t *net_threads, uint32_t *workers)
 {

@@ -5,11 +5,11 @@
  * In:     argv and the environment. A flag wins over its environment variable; FLASHD_SOME_NAME wins over
  *         the extra names (CRON_STATE_INTERVAL_MS, CRON_RECONCILIATION_SCHEDULE, LOG_LEVEL, and
  *         FLASHD_JWT_SECRET, FLASHD_PAYMENT_SECRET, which hold the secret itself). An empty variable
- *         counts as unset. Only the winner is looked at.
+ *         counts as unset, except for these two. Only the winner is looked at.
  * Out:    struct settings, or one line that names the setting, the value and what is allowed. A secret is
  *         never part of that line.
  * Fails:  on the first bad or unknown flag, FLASHD_ variable or value, in this order; nothing has been
- *         created by then. FLASHD_FAULT and FLASHD_TEST_* belong to the tests and pass.
+ *         created by then. FLASHD_FAULT and FLASHD_TEST_* belong to the tests and are let through.
  *
  * A new setting is a field here and a row of the table in settings.c.
  */
@@ -62,13 +62,13 @@ struct settings {
  * returns false; settings then holds no secret. */
 bool settings_load(struct settings *settings, int argc, char **argv, char *error,
                    size_t error_bytes);
-/* One line a setting: flag, help, allowed, default. */
+/* One line per setting: flag, help, allowed, default. */
 void settings_print_help(FILE *out);
 /* `flashd config`: every setting with its effective value and where it came from (flag, environment
  * name, default); secrets only as "set" or "not set". */
 void settings_print(const struct settings *settings, FILE *out);
 
-/* What "by cores" means on a machine with so many of them. */
+/* What "by cores" means on a machine with this many cores. */
 void settings_by_cores(uint32_t cores, uint32_t *net_threads, uint32_t *workers);
 
 #endif
