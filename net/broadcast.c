@@ -8,15 +8,12 @@
  *
  * Thread: broadcaster, but for the functions of broadcast.h that say otherwise.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "engine/check.h"
 #include "net/stream.h"
-#include "net/uring.h"
 
 enum {
     SQ_ENTRIES = 1024,
@@ -26,16 +23,6 @@ enum {
     CLOSE_EVERY_MS = 10 /* while stopping */
 };
 
-struct io_uring_sqe *broadcast_sqe(struct broadcaster *b)
-{
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&b->ring);
-    while (sqe == NULL) {
-        (void)io_uring_submit(&b->ring);
-        sqe = io_uring_get_sqe(&b->ring);
-    }
-    return sqe;
-}
-
 uint64_t stream_user_data(enum stream_operation op, const struct stream *s)
 {
     return (uint64_t)op << 56 | (uint64_t)(s->generation & 0xffffff) << 32 | s->slot;
@@ -43,30 +30,19 @@ uint64_t stream_user_data(enum stream_operation op, const struct stream *s)
 
 static void arm_event(struct broadcaster *b)
 {
-    struct io_uring_sqe *sqe = broadcast_sqe(b);
-    io_uring_prep_read(sqe, b->event_fd, &b->event_value, sizeof b->event_value, 0);
-    io_uring_sqe_set_data64(sqe, (uint64_t)STREAM_OP_EVENT << 56);
-}
-
-static void wake(void *arg)
-{
-    const struct broadcaster *b = arg;
-    const uint64_t one = 1;
-    ssize_t written = write(b->event_fd, &one, sizeof one); /* full: it is being woken anyway */
-    (void)written;
+    uring_arm_wake(&b->uring, (uint64_t)STREAM_OP_EVENT << 56);
 }
 
 /* ---- opening ---- */
 
-static bool open_parts(struct broadcaster *b)
+static bool allocate_parts(struct broadcaster *b)
 {
     bool ok = frames_init(&b->events) && frames_init(&b->updates);
     b->scratch = malloc(SCRATCH_BYTES);
     b->pending_of_sale = calloc(SALES_MAX, sizeof *b->pending_of_sale);
-    b->event_fd = eventfd(0, EFD_CLOEXEC);
     for (uint32_t i = 0; i < b->options.net_threads; i++)
         ok = handoff_ring_init(&b->inboxes[i], INBOX_SLOTS) && ok;
-    return ok && b->scratch != NULL && b->pending_of_sale != NULL && b->event_fd >= 0;
+    return ok && b->scratch != NULL && b->pending_of_sale != NULL;
 }
 
 struct broadcaster *broadcast_open(const struct broadcast_options *options, struct engine *engine,
@@ -82,16 +58,11 @@ struct broadcaster *broadcast_open(const struct broadcast_options *options, stru
     b->options = *options;
     b->engine = engine;
     b->port = &engine->ports[options->port];
-    b->event_fd = b->ring.ring_fd = -1;
-    /* The thread that makes its first call enters it: made disabled, like the net threads' rings. */
-    struct io_uring_params params = {.cq_entries = CQ_ENTRIES,
-                                     .flags = IORING_SETUP_CQSIZE | IORING_SETUP_SINGLE_ISSUER |
-                                              IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED};
-    int rc = open_parts(b) ? io_uring_queue_init_params(SQ_ENTRIES, &b->ring, &params) : -ENOMEM;
-    if (rc == 0)
+    uring_init(&b->uring);
+    if (!allocate_parts(b))
+        snprintf(error, error_bytes, "out of memory");
+    else if (uring_open(&b->uring, SQ_ENTRIES, CQ_ENTRIES, error, error_bytes))
         return b;
-    b->ring.ring_fd = -1;
-    snprintf(error, error_bytes, "cannot open the broadcaster: %s", strerror(-rc));
     broadcast_close(b);
     return NULL;
 }
@@ -100,8 +71,7 @@ void broadcast_close(struct broadcaster *b)
 {
     if (b == NULL)
         return;
-    if (b->ring.ring_fd >= 0)
-        io_uring_queue_exit(&b->ring);
+    uring_close(&b->uring);
     for (uint32_t i = 0; i < b->streams_made; i++) {
         if (b->streams[i]->sub.fd >= 0)
             (void)close(b->streams[i]->sub.fd);
@@ -124,8 +94,6 @@ void broadcast_close(struct broadcaster *b)
     free(b->pending_of_sale);
     free(b->scratch);
     snapshot_let_go(b->snapshot);
-    if (b->event_fd >= 0)
-        (void)close(b->event_fd);
     free(b);
 }
 
@@ -139,7 +107,7 @@ void broadcast_take(struct broadcaster *b, uint32_t net, struct subscription *su
     struct handoff handoff = {*subscription};
     bool pushed = handoff_ring_push(&b->inboxes[net], &handoff);
     MUST(pushed, "an inbox full below its bound");
-    wake(b);
+    uring_wake(&b->uring);
 }
 
 /* ---- new events ---- */
@@ -323,7 +291,7 @@ static void complete_all(struct broadcaster *b)
 {
     struct io_uring_cqe *cqe;
     unsigned head, n = 0;
-    io_uring_for_each_cqe(&b->ring, head, cqe)
+    io_uring_for_each_cqe(&b->uring.ring, head, cqe)
     {
         enum stream_operation op = (enum stream_operation)(cqe->user_data >> 56);
         struct stream *s = op == STREAM_OP_EVENT ? NULL : b->streams[(uint32_t)cqe->user_data];
@@ -335,7 +303,7 @@ static void complete_all(struct broadcaster *b)
             stream_sent(b, s, cqe->res);
         n++;
     }
-    io_uring_cq_advance(&b->ring, n);
+    io_uring_cq_advance(&b->uring.ring, n);
 }
 
 static int compare_hashes(const void *a, const void *b)
@@ -406,7 +374,7 @@ static void wait_for_work(struct broadcaster *b)
     if (may_sleep && b->open_count > 0)
         may_sleep = port_may_sleep(b->port) &&
                     (log_committed(&b->engine->log) == b->head || broadcast_rests(b));
-    (void)io_uring_submit_and_wait_timeout(&b->ring, &cqe, may_sleep ? 1 : 0,
+    (void)io_uring_submit_and_wait_timeout(&b->uring.ring, &cqe, may_sleep ? 1 : 0,
                                            may_sleep ? &limit : NULL, NULL);
     port_awake(b->port);
     b->more = false;
@@ -452,7 +420,7 @@ static void *broadcast_main(void *arg)
     struct io_uring_cqe *cqe;
     (void)pthread_setname_np(pthread_self(), "broadcaster");
     wake_for_batches(); /* no sooner than the threads that sell */
-    MUST(uring_enable(&b->ring), "a ring that cannot be enabled");
+    MUST(uring_enable(&b->uring), "a ring that cannot be enabled");
     arm_event(b);
     while (!atomic_load_explicit(&b->stopping, memory_order_acquire)) {
         run_round(b);
@@ -468,7 +436,7 @@ static void *broadcast_main(void *arg)
             close_some(b, left_ms);
             next_mono_ms = b->now.mono_ms + CLOSE_EVERY_MS;
         }
-        (void)io_uring_submit_and_wait_timeout(&b->ring, &cqe, 1, &pause, NULL);
+        (void)io_uring_submit_and_wait_timeout(&b->uring.ring, &cqe, 1, &pause, NULL);
     }
 }
 
@@ -481,15 +449,15 @@ uint32_t broadcast_limit(struct broadcaster *b, uint32_t streams_max)
 
 bool broadcast_start(struct broadcaster *b)
 {
-    b->port->wake = wake;
-    b->port->wake_arg = b;
+    b->port->wake = uring_wake;
+    b->port->wake_arg = &b->uring;
     return pthread_create(&b->thread, NULL, broadcast_main, b) == 0;
 }
 
 void broadcast_stop(struct broadcaster *b)
 {
     atomic_store_explicit(&b->stopping, true, memory_order_release);
-    wake(b);
+    uring_wake(&b->uring);
     (void)pthread_join(b->thread, NULL);
 }
 

@@ -77,7 +77,7 @@ static void arm_recv(struct net *net, struct conn *conn)
 {
     if (conn->recv_armed || conn->closing || conn->peer_done)
         return;
-    struct io_uring_sqe *sqe = net_sqe(net);
+    struct io_uring_sqe *sqe = uring_sqe(&net->uring);
     io_uring_prep_recv_multishot(sqe, conn->fd, NULL, 0, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = BUFFER_GROUP;
@@ -91,7 +91,7 @@ static void stop_recv(struct net *net, struct conn *conn)
 {
     if (!conn->recv_armed || conn->recv_cancelled)
         return;
-    struct io_uring_sqe *sqe = net_sqe(net);
+    struct io_uring_sqe *sqe = uring_sqe(&net->uring);
     io_uring_prep_cancel64(sqe, user_data(OP_RECV, conn->generation, conn->slot), 0);
     io_uring_sqe_set_data64(sqe, user_data(OP_CANCEL, 0, 0));
     conn->recv_cancelled = true;
@@ -349,7 +349,7 @@ bool conn_write(struct net *net, struct conn *conn, const char *bytes, size_t le
 
 static void submit_send(struct net *net, struct conn *conn)
 {
-    struct io_uring_sqe *sqe = net_sqe(net);
+    struct io_uring_sqe *sqe = uring_sqe(&net->uring);
     io_uring_prep_send(sqe, conn->fd, conn->out + conn->out_sent, conn->out_bytes - conn->out_sent,
                        MSG_NOSIGNAL);
     io_uring_sqe_set_data64(sqe, user_data(OP_SEND, conn->generation, conn->slot));

@@ -20,56 +20,25 @@
 #include "engine/check.h"
 #include "net/net.h"
 #include "net/replies.h"
-#include "net/uring.h"
 
 static const size_t buffer_ring_bytes = RECV_BUFFERS * sizeof(struct io_uring_buf);
 
-struct io_uring_sqe *net_sqe(struct net *net)
-{
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&net->ring);
-    while (sqe == NULL) {
-        (void)io_uring_submit(&net->ring);
-        sqe = io_uring_get_sqe(&net->ring);
-    }
-    return sqe;
-}
-
 /* ---- opening ---- */
-
-static bool explain(char *error, size_t bytes, const char *what, int code)
-{
-    char setting[8] = "?";
-    FILE *file = fopen("/proc/sys/kernel/io_uring_disabled", "re");
-    if (file != NULL) {
-        if (fgets(setting, sizeof setting, file) != NULL)
-            setting[strcspn(setting, "\n")] = '\0';
-        (void)fclose(file);
-    }
-    const char *hint =
-        code == -EPERM && setting[0] != '0' && setting[0] != '?' ? "kernel.io_uring_disabled is set"
-        : code == -EPERM || code == -ENOSYS ? "blocked, probably by a container's seccomp profile"
-        : code == -ENOMEM                   ? "raise RLIMIT_MEMLOCK"
-        : code == -EINVAL                   ? "the kernel is older than 6.1"
-                                            : "";
-    snprintf(error, bytes, "io_uring: %s: %s (kernel.io_uring_disabled=%s)%s%s", what,
-             strerror(-code), setting, *hint != '\0' ? ": " : "", hint);
-    return false;
-}
 
 static bool open_buffers(struct net *net, char *error, size_t error_bytes)
 {
     void *memory = mmap(NULL, buffer_ring_bytes + (size_t)RECV_BUFFERS * RECV_BUFFER_BYTES,
                         PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
-        return explain(error, error_bytes, "receive buffers", -errno);
+        return uring_explain(error, error_bytes, "receive buffers", -errno);
     net->buffers = memory;
     net->buffer_memory = (char *)memory + buffer_ring_bytes;
     struct io_uring_buf_reg reg = {.ring_addr = (uint64_t)(uintptr_t)memory,
                                    .ring_entries = RECV_BUFFERS,
                                    .bgid = BUFFER_GROUP};
-    int rc = io_uring_register_buf_ring(&net->ring, &reg, 0);
+    int rc = io_uring_register_buf_ring(&net->uring.ring, &reg, 0);
     if (rc < 0)
-        return explain(error, error_bytes, "registering receive buffers", rc);
+        return uring_explain(error, error_bytes, "registering receive buffers", rc);
     io_uring_buf_ring_init(net->buffers);
     for (int i = 0; i < RECV_BUFFERS; i++)
         io_uring_buf_ring_add(net->buffers, net->buffer_memory + (size_t)i * RECV_BUFFER_BYTES,
@@ -81,19 +50,13 @@ static bool open_buffers(struct net *net, char *error, size_t error_bytes)
 
 bool net_ring_open(struct net *net, char *error, size_t error_bytes)
 {
-    /* The ring is made disabled: the thread that enables it is its single issuer. */
-    struct io_uring_params params = {.cq_entries = CQ_ENTRIES,
-                                     .flags = IORING_SETUP_CQSIZE | IORING_SETUP_SINGLE_ISSUER |
-                                              IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED};
-    int rc = io_uring_queue_init_params(SQ_ENTRIES, &net->ring, &params);
-    if (rc < 0)
-        return explain(error, error_bytes, "setting up a ring", rc);
-    return open_buffers(net, error, error_bytes);
+    return uring_open(&net->uring, SQ_ENTRIES, CQ_ENTRIES, error, error_bytes) &&
+           open_buffers(net, error, error_bytes);
 }
 
 void net_ring_close(struct net *net)
 {
-    io_uring_queue_exit(&net->ring);
+    uring_close(&net->uring);
     if (net->buffers != NULL)
         (void)munmap((void *)net->buffers,
                      buffer_ring_bytes + (size_t)RECV_BUFFERS * RECV_BUFFER_BYTES);
@@ -103,9 +66,7 @@ void net_ring_close(struct net *net)
 
 static void arm_event(struct net *net)
 {
-    struct io_uring_sqe *sqe = net_sqe(net);
-    io_uring_prep_read(sqe, net->event_fd, &net->event_value, sizeof net->event_value, 0);
-    io_uring_sqe_set_data64(sqe, user_data(OP_EVENT, 0, 0));
+    uring_arm_wake(&net->uring, user_data(OP_EVENT, 0, 0));
 }
 
 static void arm_accept(struct net *net)
@@ -113,7 +74,7 @@ static void arm_accept(struct net *net)
     if (net->accept_armed || net->listener < 0 || net->open_count >= net->open_max ||
         net->now.mono_ms < net->accept_retry_mono_ms)
         return;
-    struct io_uring_sqe *sqe = net_sqe(net);
+    struct io_uring_sqe *sqe = uring_sqe(&net->uring);
     io_uring_prep_multishot_accept(sqe, net->listener, NULL, NULL, 0);
     io_uring_sqe_set_data64(sqe, user_data(OP_ACCEPT, 0, 0));
     net->accept_armed = true;
@@ -124,7 +85,7 @@ static void stop_accept(struct net *net)
 {
     if (!net->accept_armed || net->accept_cancelled)
         return;
-    struct io_uring_sqe *sqe = net_sqe(net);
+    struct io_uring_sqe *sqe = uring_sqe(&net->uring);
     io_uring_prep_cancel64(sqe, user_data(OP_ACCEPT, 0, 0), 0);
     io_uring_sqe_set_data64(sqe, user_data(OP_CANCEL, 0, 0));
     net->accept_cancelled = true;
@@ -168,13 +129,13 @@ static unsigned complete_all(struct net *net)
 {
     struct io_uring_cqe *cqe;
     unsigned head, n = 0;
-    io_uring_for_each_cqe(&net->ring, head, cqe)
+    io_uring_for_each_cqe(&net->uring.ring, head, cqe)
     {
         complete(net, cqe);
         n++;
     }
-    io_uring_cq_advance(&net->ring, n);
-    atomic_store_explicit(&net->counters.cq_overflows, *net->ring.cq.koverflow,
+    io_uring_cq_advance(&net->uring.ring, n);
+    atomic_store_explicit(&net->counters.cq_overflows, *net->uring.ring.cq.koverflow,
                           memory_order_relaxed);
     return n;
 }
@@ -214,7 +175,7 @@ static void wait_for_work(struct net *net)
     int64_t ms = sleep_ms(net);
     struct __kernel_timespec limit = {ms / 1000, ms % 1000 * 1000000};
     bool may_sleep = port_may_sleep(net->port);
-    int rc = io_uring_submit_and_wait_timeout(&net->ring, &cqe, may_sleep && ms != 0,
+    int rc = io_uring_submit_and_wait_timeout(&net->uring.ring, &cqe, may_sleep && ms != 0,
                                               ms > 0 ? &limit : NULL, NULL);
     port_awake(net->port);
     MUST(rc >= 0 || rc == -ETIME || rc == -EINTR || rc == -EAGAIN || rc == -EBUSY,
@@ -227,7 +188,7 @@ static void hear_the_last(struct net *net)
 {
     const int64_t end_mono_ms = net->now.mono_ms + STOP_HEAR_MS;
     for (int quiet = 0; quiet < 2 && net->now.mono_ms < end_mono_ms; net->now = now_read()) {
-        (void)io_uring_submit_and_get_events(&net->ring);
+        (void)io_uring_submit_and_get_events(&net->uring.ring);
         quiet = complete_all(net) > 0 ? 0 : quiet + 1;
     }
 }
@@ -255,7 +216,7 @@ void *net_main(void *arg)
     snprintf(name, sizeof name, "net-%u", net->index);
     (void)pthread_setname_np(pthread_self(), name);
     wake_for_batches();
-    MUST(uring_enable(&net->ring), "a ring that cannot be enabled");
+    MUST(uring_enable(&net->uring), "a ring that cannot be enabled");
     net->now = now_read();
     arm_event(net);
     for (;;) {

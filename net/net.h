@@ -16,7 +16,6 @@
 #ifndef FLASHD_NET_NET_H
 #define FLASHD_NET_NET_H
 
-#include <liburing.h>
 #include <pthread.h>
 
 #include "engine/engine.h"
@@ -24,6 +23,7 @@
 #include "net/broadcast.h"
 #include "net/http.h"
 #include "net/server.h"
+#include "net/uring.h"
 
 enum {
     SQ_ENTRIES = 1024,
@@ -120,11 +120,10 @@ struct net {
     struct port *port;
     uint32_t index;
     pthread_t thread;
-    struct io_uring ring;
+    struct uring uring;
     struct io_uring_buf_ring *buffers;
     char *buffer_memory;
-    int listener, event_fd;
-    uint64_t event_value;
+    int listener;
     bool accept_armed, accept_cancelled;
     int64_t accept_retry_mono_ms;
     int64_t stop_at_mono_ms; /* 0 while it runs */
@@ -148,9 +147,6 @@ static inline uint64_t user_data(enum operation op, uint32_t generation, uint32_
 {
     return (uint64_t)op << 56 | (uint64_t)(generation & 0xffffff) << 32 | slot;
 }
-
-/* A submission entry, always: submits what is queued when the queue is full. */
-struct io_uring_sqe *net_sqe(struct net *net);
 
 /* --- loop.c --- */
 void *net_main(void *arg);

@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -159,11 +158,6 @@ static bool open_net(struct server *server, uint32_t index, char *error, size_t 
         if (net->listener < 0 || listen(net->listener, BACKLOG) != 0)
             return fail_to_listen(server, errno, error, error_bytes);
     }
-    net->event_fd = eventfd(0, EFD_CLOEXEC);
-    if (net->event_fd < 0) {
-        snprintf(error, error_bytes, "cannot make an eventfd: %s", strerror(errno));
-        return false;
-    }
     return net_ring_open(net, error, error_bytes);
 }
 
@@ -178,8 +172,10 @@ struct server *server_open(const struct server_options *options, struct engine *
         snprintf(error, error_bytes, "out of memory");
         return NULL;
     }
-    for (uint32_t i = 0; i < options->net_threads; i++)
-        nets[i].listener = nets[i].event_fd = nets[i].ring.ring_fd = -1;
+    for (uint32_t i = 0; i < options->net_threads; i++) {
+        nets[i].listener = -1;
+        uring_init(&nets[i].uring);
+    }
     server->options = *options;
     server->engine = engine;
     server->nets = nets;
@@ -212,21 +208,12 @@ uint32_t server_streams_max(const struct server *server)
 
 /* ---- running ---- */
 
-static void wake_net(void *arg)
-{
-    const struct net *net = arg;
-    const uint64_t one = 1;
-    /* Fails only when the counter is full, and then the thread is being woken anyway. */
-    ssize_t written = write(net->event_fd, &one, sizeof one);
-    (void)written;
-}
-
 bool server_start(struct server *server)
 {
     for (uint32_t i = 0; i < server->options.net_threads; i++) {
         struct net *net = &server->nets[i];
-        net->port->wake = wake_net;
-        net->port->wake_arg = net;
+        net->port->wake = uring_wake;
+        net->port->wake_arg = &net->uring;
         if (pthread_create(&net->thread, NULL, net_main, net) != 0)
             return false;
     }
@@ -237,15 +224,14 @@ void server_stop(struct server *server)
 {
     atomic_store_explicit(&server->stopping, true, memory_order_release);
     for (uint32_t i = 0; i < server->options.net_threads; i++)
-        wake_net(&server->nets[i]);
+        uring_wake(&server->nets[i].uring);
     for (uint32_t i = 0; i < server->options.net_threads; i++)
         (void)pthread_join(server->nets[i].thread, NULL);
 }
 
 static void close_net(struct net *net)
 {
-    if (net->ring.ring_fd >= 0)
-        net_ring_close(net);
+    net_ring_close(net);
     for (uint32_t i = 0; i < net->conns_made; i++) {
         struct conn *conn = net->conns[i];
         if (conn->fd >= 0)
@@ -259,8 +245,6 @@ static void close_net(struct net *net)
     free(net->free_slots);
     if (net->listener >= 0)
         (void)close(net->listener);
-    if (net->event_fd >= 0)
-        (void)close(net->event_fd);
 }
 
 void server_close(struct server *server)

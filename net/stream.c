@@ -51,7 +51,7 @@ static struct stream *new_slot(struct broadcaster *b)
 
 static void arm_recv(struct broadcaster *b, struct stream *s)
 {
-    struct io_uring_sqe *sqe = broadcast_sqe(b);
+    struct io_uring_sqe *sqe = uring_sqe(&b->uring);
     io_uring_prep_recv(sqe, s->sub.fd, s->scratch, sizeof s->scratch, 0);
     io_uring_sqe_set_data64(sqe, stream_user_data(STREAM_OP_RECV, s));
     s->recv_armed = true;
@@ -147,7 +147,7 @@ static bool has_output(const struct stream *s)
 
 static void send_out(struct broadcaster *b, struct stream *s)
 {
-    struct io_uring_sqe *sqe = broadcast_sqe(b);
+    struct io_uring_sqe *sqe = uring_sqe(&b->uring);
     if (s->out_bytes > 0)
         io_uring_prep_send(sqe, s->sub.fd, s->out + s->out_sent, s->out_bytes - s->out_sent,
                            MSG_NOSIGNAL);

@@ -12,12 +12,11 @@
 #ifndef FLASHD_NET_STREAM_H
 #define FLASHD_NET_STREAM_H
 
-#include <liburing.h>
-
 #include "engine/engine.h"
 #include "engine/text.h"
 #include "net/broadcast.h"
 #include "net/frames.h"
+#include "net/uring.h"
 
 enum {
     STREAM_OUT_BYTES = 64 * 1024,     /* one send carries about this */
@@ -82,9 +81,7 @@ struct broadcaster {
     struct broadcast_options options;
     struct port *port;
     pthread_t thread;
-    struct io_uring ring;
-    int event_fd;
-    uint64_t event_value;
+    struct uring uring;
     struct handoff_ring inboxes[PORTS_MAX]; /* net thread pushes, broadcaster pops */
     _Atomic bool stopping;                  /* main sets */
     struct now now;
@@ -157,7 +154,6 @@ void snapshot_put_positions(struct broadcaster *b, struct stream *stream);
 void snapshot_let_go(struct snapshot *snapshot);
 
 /* --- broadcast.c --- */
-struct io_uring_sqe *broadcast_sqe(struct broadcaster *b);
 /* Whether new events are left alone for a moment, since the archive could not be read. */
 static inline bool broadcast_rests(const struct broadcaster *b)
 {

@@ -1,7 +1,12 @@
 /*
- * uring.h: what liburing 2.3 lacks.
+ * uring.h: a thread's io_uring, and the eventfd by which other threads wake it.
  *
- * Thread: the thread that will be the ring's single issuer.
+ * Usage, main:       uring_init -> uring_open … (the thread has ended) -> uring_close
+ * Usage, the thread: uring_enable -> uring_arm_wake, and again at each of its completions; uring_sqe
+ *
+ * Thread: main opens and closes. In between everything belongs to the thread that has called uring_enable(), the
+ *         ring's single issuer, but uring_wake(), which any thread may call.
+ * Fails:  uring_open() with one line that says what the kernel refused and what can be done about it.
  */
 #ifndef FLASHD_NET_URING_H
 #define FLASHD_NET_URING_H
@@ -9,15 +14,34 @@
 #include <liburing.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <stdint.h>
 
-/* Enables a ring made with IORING_SETUP_R_DISABLED: the caller becomes its single issuer. liburing 2.3
- * declares io_uring_enable_rings() but does not export it. */
-static inline bool uring_enable(const struct io_uring *ring)
+struct uring {
+    struct io_uring ring; /* its ring_fd is -1 while there is none */
+    int event_fd;         /* -1 while there is none */
+    uint64_t event_value;
+};
+
+/* Nothing to close yet. */
+static inline void uring_init(struct uring *uring)
 {
-    return syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) ==
-           0;
+    uring->ring.ring_fd = uring->event_fd = -1;
 }
+
+/* False and a line in error (no newline) on failure; uring_close() is the caller's in either case. */
+bool uring_open(struct uring *uring, unsigned sq_entries, unsigned cq_entries, char *error,
+                size_t error_bytes);
+void uring_close(struct uring *uring);
+/* Writes the line for what failed with the kernel's -errno. Returns false. */
+bool uring_explain(char *error, size_t error_bytes, const char *what, int code);
+
+/* The caller becomes the ring's single issuer. */
+bool uring_enable(const struct uring *uring);
+/* A submission entry, always: submits what is queued when the queue is full. */
+struct io_uring_sqe *uring_sqe(struct uring *uring);
+/* The next uring_wake(), or one that nobody has heard yet, completes with this user_data. */
+void uring_arm_wake(struct uring *uring, uint64_t user_data);
+/* A port's wake (port.h): arg is the struct uring. */
+void uring_wake(void *arg);
 
 #endif

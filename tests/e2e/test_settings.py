@@ -170,6 +170,38 @@ def test_of_two_servers_that_start_at_once_one_gets_the_port(t):
         slow.stdout.close()
 
 
+@patient
+def test_a_kernel_that_refuses_io_uring_is_told_with_what_to_do(t):
+    """The streams' ring and, in the second row, the first net thread's: both say it in the same words."""
+    for at in ("1", "2"):
+        for error, said, hint in (("EPERM", "Operation not permitted", "seccomp|kernel.io_uring_disabled is set"),
+                                  ("ENOSYS", "Function not implemented", "seccomp"),
+                                  ("ENOMEM", "Cannot allocate memory", "RLIMIT_MEMLOCK"),
+                                  ("EMFILE", "Too many open files", "RLIMIT_NOFILE")):
+            ended = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=io_uring_setup", "-e",
+                                    f"inject=io_uring_setup:error={error}:when={at}", binary(), "serve", "--listen",
+                                    "127.0.0.1:0", "--net-threads", "1", "--data", t.new_data()],
+                                   env=clean_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                   timeout=20)
+            if "ptrace" in ended.stderr:
+                return  # it is not permitted here
+            assert ended.returncode == 1 and ended.stdout == "", ended
+            assert f"io_uring: setting up a ring: {said}" in ended.stderr, ended.stderr
+            assert re.search(hint, ended.stderr.split(said)[1]), ended.stderr
+
+
+def test_too_few_descriptors_to_start_are_not_called_a_lack_of_memory(t):
+    said = []
+    for descriptors in range(9, 40):
+        try:
+            t.server("--net-threads", "1", "--workers", "1", descriptors=descriptors).start()
+            break
+        except Ended as ended:
+            said.append(ended.stderr)
+    assert not any("memory" in line for line in said), said
+    assert any("Too many open files" in line and "raise RLIMIT_NOFILE" in line for line in said), said
+
+
 def test_a_data_directory_that_cannot_be_is_told(t):
     nowhere = os.path.join(t.folder, "nowhere")
     os.symlink("/nonexistent", nowhere)

@@ -61,7 +61,7 @@ static void open_net(struct front *f)
     f->jwt_key.len = TOKEN_KEY_BYTES_MIN;
     memset(f->jwt_key.bytes, 'k', f->jwt_key.len);
     HOLDS(handoff_ring_init(&f->broadcaster.inboxes[0], 16), "memory");
-    f->broadcaster.event_fd = -1;
+    f->broadcaster.uring.event_fd = -1;
     f->server.options = (struct server_options){.net_threads = 1,
                                                 .jwt_key = &f->jwt_key,
                                                 .payment_key = &f->payment_key,
@@ -69,13 +69,13 @@ static void open_net(struct front *f)
                                                 .broadcaster = &f->broadcaster};
     f->server.nets = net;
     net->server = &f->server;
-    net->listener = net->event_fd = -1;
+    net->listener = net->uring.event_fd = -1;
     net->open_max = 1;
     net->buffers = calloc(RECV_BUFFERS, sizeof(struct io_uring_buf));
     net->buffer_memory = malloc(FRONT_INPUT_BYTES_MAX);
     HOLDS(net->buffers != NULL && net->buffer_memory != NULL, "memory");
     ASAN_POISON_MEMORY_REGION(net->buffer_memory, FRONT_INPUT_BYTES_MAX);
-    struct io_uring_sq *sq = &net->ring.sq;
+    struct io_uring_sq *sq = &net->uring.ring.sq;
     sq->khead = &f->sq_head;
     sq->sqes = f->sqes;
     sq->ring_entries = FRONT_SQES;
@@ -101,7 +101,7 @@ const char *front_admin_token(const struct front *f)
 
 static void take_submissions(struct front *f)
 {
-    for (; f->sq_head != f->net.ring.sq.sqe_tail; f->sq_head++) {
+    for (; f->sq_head != f->net.uring.ring.sq.sqe_tail; f->sq_head++) {
         const struct io_uring_sqe *sqe = &f->sqes[f->sq_head % FRONT_SQES];
         switch ((enum operation)(sqe->user_data >> 56)) {
         case OP_RECV:
