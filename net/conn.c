@@ -43,6 +43,7 @@ static struct conn *new_slot(struct net *net)
     struct conn *conn = calloc(1, sizeof *conn);
     if (conn == NULL)
         return NULL;
+    conn->fd = -1;
     conn->slot = net->conns_made;
     net->conns[net->conns_made++] = conn;
     return conn;
