@@ -37,7 +37,7 @@ static void arm_event(struct broadcaster *b)
 
 static bool allocate_parts(struct broadcaster *b)
 {
-    bool ok = frames_init(&b->events) && frames_init(&b->updates);
+    bool ok = frames_init(&b->events) && frames_init(&b->updates) && caps_init(&b->caps);
     b->scratch = malloc(SCRATCH_BYTES);
     b->pending_of_sale = calloc(SALES_MAX, sizeof *b->pending_of_sale);
     for (uint32_t i = 0; i < b->options.net_threads; i++)
@@ -56,6 +56,8 @@ struct broadcaster *broadcast_open(const struct broadcast_options *options, stru
     }
     memset(b, 0, sizeof *b);
     b->options = *options;
+    b->caps = (struct caps){.streams_max = options->streams_max,
+                            .per_address_max = options->streams_per_address_max};
     b->engine = engine;
     b->port = &engine->ports[options->port];
     uring_init(&b->uring);
@@ -88,6 +90,7 @@ void broadcast_close(struct broadcaster *b)
     }
     frames_free(&b->events);
     frames_free(&b->updates);
+    caps_free(&b->caps);
     free(b->streams);
     free(b->free_slots);
     free(b->pending);
@@ -442,9 +445,9 @@ static void *broadcast_main(void *arg)
 
 uint32_t broadcast_limit(struct broadcaster *b, uint32_t streams_max)
 {
-    if (streams_max < b->options.streams_max)
-        b->options.streams_max = streams_max;
-    return b->options.streams_max;
+    if (streams_max < b->caps.streams_max)
+        b->caps.streams_max = streams_max;
+    return b->caps.streams_max;
 }
 
 bool broadcast_start(struct broadcaster *b)

@@ -64,23 +64,6 @@ static void refuse(struct broadcaster *b, struct stream *s, const char *detail)
     atomic_fetch_add_explicit(&b->stats.refused, 1, memory_order_relaxed);
 }
 
-/* The stream counts itself; those that are on their way out do not count. NULL when it fits. */
-static const char *cap_reached(const struct broadcaster *b, const struct stream *s)
-{
-    uint32_t all = 0, of_address = 0;
-    for (uint32_t i = 0; i < b->streams_made; i++) {
-        const struct stream *other = b->streams[i];
-        bool counts = other->sub.fd >= 0 && !other->closing && !other->close_after;
-        all += counts;
-        of_address += counts && other->sub.address == s->sub.address;
-    }
-    if (all > b->options.streams_max)
-        return "the server has as many streams as it may";
-    return of_address > b->options.streams_per_address_max
-               ? "this address has as many streams as one may"
-               : NULL;
-}
-
 /* ---- snapshots ---- */
 
 static void open_snapshot(struct text *out, uint64_t seq, const char *list)
@@ -360,7 +343,7 @@ void snapshot_reset(struct broadcaster *b, struct stream *s)
 
 void snapshot_begin(struct broadcaster *b, struct stream *s)
 {
-    const char *full = cap_reached(b, s);
+    const char *full = caps_enter(&b->caps, s->sub.address, &s->caller);
     if (full != NULL) {
         refuse(b, s, full);
         return;

@@ -81,6 +81,9 @@ void stream_close(struct broadcaster *b, struct stream *s)
     if (s->closing)
         return;
     s->closing = true;
+    if (s->caller != NULL)
+        caps_leave(&b->caps, s->caller);
+    s->caller = NULL;
     b->looking_up -= s->looking_up;
     s->looking_up = false;
     b->audience_changed = true;

@@ -15,6 +15,7 @@
 #include "engine/engine.h"
 #include "engine/text.h"
 #include "net/broadcast.h"
+#include "net/caps.h"
 #include "net/frames.h"
 #include "net/uring.h"
 
@@ -44,6 +45,7 @@ struct snapshot {
 struct stream {
     struct subscription sub; /* sub.fd -1: slot is free */
     uint32_t slot, generation;
+    struct caller *caller; /* it counts as one of these; NULL: it does not, or no more */
     uint64_t cursor;
     bool recv_armed, sending, closing, close_after;
     uint32_t heard_bytes;
@@ -88,6 +90,7 @@ struct broadcaster {
     struct stream **streams;
     uint32_t streams_room, streams_made, open_count;
     uint32_t *free_slots, free_count;
+    struct caps caps;
     uint32_t looking_up; /* streams whose snapshot is being gathered */
     bool audience_changed;
     uint64_t head;                 /* every event up to here is in the frames */
