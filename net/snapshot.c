@@ -181,7 +181,7 @@ static void put_orders(struct broadcaster *b, const struct stream *s, struct tex
     open_snapshot(out, b->head, "orders");
     for (uint32_t i = 0; i < s->orders_count; i++) {
         text_str(out, i == 0 ? "" : ",");
-        put_order(out, b->engine, s->orders[i]);
+        put_order(out, b->engine, s->orders[i].order);
     }
 }
 
@@ -192,28 +192,32 @@ bool snapshot_note_order(struct broadcaster *b, struct stream *s, struct order *
     if (s->sub.sale != NULL && s->sub.sale->index != order->sale)
         return true;
     for (uint32_t i = 0; i < s->orders_count; i++) {
-        if (s->orders[i]->sale != order->sale)
+        if (s->orders[i].order->sale != order->sale)
             continue;
-        if (order->seq > s->orders[i]->seq)
-            s->orders[i] = order; /* the latest of each sale */
+        if (order->seq > s->orders[i].order->seq)
+            s->orders[i] = (struct followed){order, 0}; /* the latest of each sale */
         return true;
     }
-    struct order **grown = realloc(s->orders, (s->orders_count + 1) * sizeof(struct order *));
+    struct followed *grown = realloc(s->orders, (s->orders_count + 1) * sizeof *grown);
     if (grown == NULL) {
         stream_close(b, s);
         return false;
     }
     s->orders = grown;
-    s->orders[s->orders_count++] = order;
+    s->orders[s->orders_count++] = (struct followed){order, 0};
     return true;
+}
+
+static uint32_t position_now(const struct broadcaster *b, const struct order *order)
+{
+    return view_position(engine_sale_at(b->engine, order->sale), order);
 }
 
 /* What the snapshot told need not be told again. */
 static void remember_positions(struct broadcaster *b, struct stream *s)
 {
     for (uint32_t i = 0; i < s->orders_count; i++)
-        s->positions[i % POSITIONS_KEPT] =
-            view_position(engine_sale_at(b->engine, s->orders[i]->sale), s->orders[i]);
+        s->orders[i].position = position_now(b, s->orders[i].order);
     s->positions_mono_ms = b->now.mono_ms;
 }
 
@@ -288,18 +292,18 @@ void snapshot_put_positions(struct broadcaster *b, struct stream *s)
 {
     char buffer[256];
     for (uint32_t i = 0; i < s->orders_count && !s->closing; i++) {
-        struct order *order = s->orders[i];
-        uint32_t position = view_position(engine_sale_at(b->engine, order->sale), order);
-        if (position == 0 || position == s->positions[i % POSITIONS_KEPT])
+        struct followed *followed = &s->orders[i];
+        uint32_t position = position_now(b, followed->order);
+        if (position == 0 || position == followed->position)
             continue;
         char id[ID_CHARS];
         struct text out = text_in(buffer, sizeof buffer);
-        engine_order_id(b->engine, order, id);
+        engine_order_id(b->engine, followed->order, id);
         text_str(&out, "event: queue_position\ndata: {");
         text_pair_plain(&out, "transactionId", id, sizeof id);
         text_pair_number(&out, "position", position);
         text_str(&out, "}\n\n");
-        s->positions[i % POSITIONS_KEPT] = position;
+        followed->position = position;
         (void)stream_put(b, s, out.start, out.len);
     }
 }

@@ -29,7 +29,6 @@ enum {
     SWEEP_MS = 200,
     ARCHIVE_RETRY_MS = 1000, /* after it could not be read */
     POSITIONS_MS = 1000,     /* a buyer's place in a queue is told at most this often */
-    POSITIONS_KEPT = 4,      /* orders beyond share an entry, and may be told again */
     INBOX_SLOTS = 1024,
     BROADCAST_STOP_MS = 1000,
 };
@@ -42,6 +41,12 @@ struct snapshot {
     char text[];
 };
 
+/* An order of a stream's user, and its place in the queue as last told; 0: not told. */
+struct followed {
+    struct order *order;
+    uint32_t position;
+};
+
 struct stream {
     struct subscription sub; /* sub.fd -1: slot is free */
     uint32_t slot, generation;
@@ -51,10 +56,9 @@ struct stream {
     uint32_t heard_bytes;
     bool looking_up; /* a user's snapshot is being gathered: no events yet */
     uint32_t lookups_sent, lookups_left;
-    bool silent;           /* … and it is not sent, since the client has resumed */
-    struct order **orders; /* STREAM_USER: the user's latest in each sale */
+    bool silent;             /* … and it is not sent, since the client has resumed */
+    struct followed *orders; /* STREAM_USER: the user's latest in each sale */
     uint32_t orders_count;
-    uint32_t positions[POSITIONS_KEPT]; /* last told, by place in orders */
     int64_t positions_mono_ms;
     int64_t progress_mono_ms, beat_mono_ms; /* of the last bytes taken; of the last sent anything */
     char *out;

@@ -903,6 +903,26 @@ def test_a_waiting_buyer_sees_their_place_in_the_queue_move_at_most_once_a_secon
     assert all(gap > 0.8 for gap in gaps), gaps
 
 
+@patient
+def test_a_buyer_who_waits_in_many_sales_hears_of_a_place_once(t):
+    shop = t.shop()
+    sales, waits = [shop.open_sale(stock=1) for _ in range(6)], []
+    for n, sale in enumerate(sales):
+        for ahead in range(n + 1):  # in each another place
+            (shop.must_wait if ahead else shop.must_hold)(sale, f"buyer {ahead}")
+        waits.append(shop.must_wait(sale, "zoe"))
+    with notices(shop, "zoe") as fresh, notices(shop, "zoe", last=head(shop)) as resumed:
+        fresh.until_named("snapshot")
+        told = resumed.rest(2.0)
+        assert [(event.json["transactionId"], event.json["position"]) for event in told] == [
+            (order, n + 1) for n, order in enumerate(waits)], told
+        assert fresh.rest(0.1) == [], "the snapshot has told them"
+        shop.must_cancel(shop.rows("SELECT id FROM orders WHERE sale_id = ? AND buyer = 'buyer 1'", sales[5])[0][0])
+        for stream in (fresh, resumed):
+            assert [(event.name, event.json) for event in stream.rest(2.0)] == [
+                ("queue_position", {"transactionId": waits[5], "position": 5})]
+
+
 def test_odd_names_have_streams_too(t):
     shop = t.shop()
     sale = shop.open_sale(stock=50)
