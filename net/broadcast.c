@@ -20,6 +20,8 @@ enum {
     CQ_ENTRIES = 16384,
     PAGES_A_ROUND = 8,
     QUIET_SLEEP_MS = 250,
+    LOOK_AGAIN_MS =
+        2, /* whether a user's snapshot can be written, if no event or reply says so before */
     CLOSE_EVERY_MS = 10 /* while stopping */
 };
 
@@ -362,6 +364,8 @@ static int64_t sleep_ms(const struct broadcaster *b)
     if (b->open_count == 0)
         return QUIET_SLEEP_MS;
     int64_t due = b->sweep_due_mono_ms;
+    if (b->looking_up > 0 && b->now.mono_ms + LOOK_AGAIN_MS < due)
+        due = b->now.mono_ms + LOOK_AGAIN_MS;
     if (b->pending_count > 0 && b->tick_due_mono_ms < due)
         due = b->tick_due_mono_ms;
     return due > b->now.mono_ms ? due - b->now.mono_ms : 0;

@@ -66,6 +66,11 @@ static void refuse(struct broadcaster *b, struct stream *s, const char *detail)
 
 /* ---- snapshots ---- */
 
+static uint64_t view_generation(const struct broadcaster *b)
+{
+    return atomic_load_explicit(&b->engine->view_generation, memory_order_acquire);
+}
+
 static void open_snapshot(struct text *out, uint64_t seq, const char *list)
 {
     text_str(out, "id: ");
@@ -117,7 +122,7 @@ static struct snapshot *make_snapshot(const struct broadcaster *b, const struct 
     uint64_t before, after;
     int tries = 0;
     do {
-        before = atomic_load_explicit(&b->engine->view_generation, memory_order_acquire);
+        before = view_generation(b);
         uint32_t sales = engine_sale_count(b->engine); /* may grow */
         size_t room = (only != NULL ? 1 : sales) * SALE_JSON_BYTES_MAX + ROOM_FOR_FRAME;
         struct snapshot *grown = realloc(made, sizeof *made + room);
@@ -127,7 +132,7 @@ static struct snapshot *make_snapshot(const struct broadcaster *b, const struct 
         out = text_in(made->text, room);
         made->seq = write_sales(b, only, sales, &out);
         made->bytes = out.len;
-        after = atomic_load_explicit(&b->engine->view_generation, memory_order_acquire);
+        after = view_generation(b);
     } while ((before != after || (before & 1) != 0) && ++tries < SNAPSHOT_TRIES_MAX);
     if (made == NULL || out.overflow) {
         free(made);
@@ -221,10 +226,22 @@ static void remember_positions(struct broadcaster *b, struct stream *s)
     s->positions_mono_ms = b->now.mono_ms;
 }
 
-/* All lookups are answered, and events since were noted as they came: the orders are known as of the head.
- * Writes them if nothing was committed past the head meanwhile; else in the next round. */
+static void end_looking_up(struct broadcaster *b, struct stream *s)
+{
+    s->looking_up = false;
+    b->looking_up--;
+}
+
+/* All lookups are answered, and events since were noted as they came: the orders are known as of the head. They are
+ * written when they are still as of the head; else a later round tries again. After too many tries they are as they
+ * are: newer than their id in places, and the events that follow put that right. */
 static void try_put_orders(struct broadcaster *b, struct stream *s)
 {
+    bool last_try = ++s->tries == SNAPSHOT_TRIES_MAX;
+    uint64_t before = view_generation(b);
+    bool current = (before & 1) == 0 && log_committed(&b->engine->log) == b->head;
+    if (!current && !last_try)
+        return;
     size_t bytes = (size_t)s->orders_count * ORDER_JSON_BYTES_MAX + ROOM_FOR_FRAME;
     char *buffer = malloc(bytes);
     if (buffer == NULL) {
@@ -232,21 +249,12 @@ static void try_put_orders(struct broadcaster *b, struct stream *s)
         return;
     }
     struct text out = text_in(buffer, bytes);
-    uint64_t before = atomic_load_explicit(&b->engine->view_generation, memory_order_acquire);
-    bool current = log_committed(&b->engine->log) == b->head;
     put_orders(b, s, &out);
-    uint64_t after = atomic_load_explicit(&b->engine->view_generation, memory_order_acquire);
-    if (current && before == after && (before & 1) == 0) {
-        /* First, for it may be closed next, which would count it once more. */
-        s->looking_up = false;
-        b->looking_up--;
-        if (!s->silent) {
-            put_text(b, s, &out);
-            s->cursor = b->head + FAULT(FAULT_LATE_STREAM);
-            remember_positions(b, s);
-        }
-    } else {
-        b->more = b->more || !broadcast_rests(b);
+    if (before == view_generation(b) || last_try) {
+        end_looking_up(b, s); /* first, for it may be closed next, which would count it once more */
+        put_text(b, s, &out);
+        s->cursor = b->head + FAULT(FAULT_LATE_STREAM);
+        remember_positions(b, s);
     }
     free(buffer);
 }
@@ -267,7 +275,11 @@ void snapshot_look_up(struct broadcaster *b, struct stream *s)
         s->lookups_left++;
     }
     port_flush(b->port);
-    if (s->lookups_left == 0 && s->lookups_sent == sales)
+    if (s->lookups_left > 0 || s->lookups_sent < sales)
+        return;
+    if (s->silent)
+        end_looking_up(b, s);
+    else
         try_put_orders(b, s);
 }
 
@@ -282,7 +294,7 @@ static void begin_looking_up(struct broadcaster *b, struct stream *s, bool silen
 {
     s->looking_up = true;
     s->silent = silent;
-    s->lookups_sent = 0; /* all anew, also after a reset */
+    s->lookups_sent = s->tries = 0; /* all anew, also after a reset */
     b->looking_up++;
 }
 

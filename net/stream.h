@@ -56,6 +56,7 @@ struct stream {
     uint32_t heard_bytes;
     bool looking_up; /* a user's snapshot is being gathered: no events yet */
     uint32_t lookups_sent, lookups_left;
+    uint32_t tries;          /* to write what was found as of one moment */
     bool silent;             /* … and it is not sent, since the client has resumed */
     struct followed *orders; /* STREAM_USER: the user's latest in each sale */
     uint32_t orders_count;

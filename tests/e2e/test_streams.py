@@ -1462,6 +1462,20 @@ def test_events_that_cannot_be_read_back_cost_a_line_a_second_and_no_sale(t):
         assert health(shop)["connections"] == 2, "they wait for better times"
 
 
+def test_a_users_snapshot_does_not_wait_for_events_that_cannot_be_read_back(t):
+    shop = t.shop(executable=os.path.join(os.path.dirname(binary()), "flashd_faults"),
+                  env={"FLASHD_FAULT": "blind-archive"})
+    sale = shop.open_sale(stock=500)
+    with all_events(shop):
+        order = shop.must_hold(sale, "ann")
+        time.sleep(0.1)
+        for _ in range(3):
+            with notices(shop, "ann") as stream:
+                snapshot = stream.next(within_s=2)
+                assert [told["transactionId"] for told in snapshot.json["orders"]] == [order], snapshot
+                assert snapshot.id < head(shop), "what has happened since could not be read"
+
+
 def test_a_disconnect_is_noticed_at_once(t):
     shop = t.shop()
     sale = shop.open_sale()
