@@ -4,15 +4,18 @@
  * Happy path: the journal's wake after a commit -> read_new_events (each encoded once) -> stream_pump for every
  * stream: one send carries all that came since its last one.
  * With nobody listening it reads nothing: an event that no stream wants is published as soon as it is durable.
- * Failure mode: an archive that cannot be read is tried again every ARCHIVE_RETRY_MS; the sale goes on.
+ * Failure modes: an archive that cannot be read is tried again every ARCHIVE_RETRY_MS; rows that somebody changed or
+ * removed are skipped, with a line in the log, and every stream is told. The sale goes on.
  *
  * Thread: broadcaster, but for the functions of broadcast.h that say otherwise.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "engine/check.h"
+#include "engine/diag.h"
 #include "net/stream.h"
 
 enum {
@@ -199,6 +202,29 @@ static void publish_public(struct broadcaster *b, const struct archived_event *e
     append_frame(&b->updates, &text, event->seq, event->kind, sale, order);
 }
 
+/* The frames go on behind this seq; what came before is in the archive, for those who have yet to hear of it. */
+static void begin_after(struct broadcaster *b, uint64_t seq)
+{
+    flush_updates(b); /* their place is before */
+    b->head = seq;
+    frames_clear(&b->events, seq);
+    frames_clear(&b->updates, seq);
+}
+
+/* What somebody has changed or removed in the table is left to the archive's way: there each stream meets the gap, and
+ * tells its client (G6). A snapshot that is being gathered may miss an order by it: it asks for them anew. */
+static void skip_to(struct broadcaster *b, uint64_t seq)
+{
+    if (seq <= b->head)
+        return;
+    diag(DIAG_ERROR,
+         "events %" PRIu64 " to %" PRIu64 " cannot be told: somebody changed or removed their rows",
+         b->head + 1, seq);
+    begin_after(b, seq);
+    for (uint32_t i = 0; i < b->streams_made && b->looking_up > 0; i++)
+        b->streams[i]->lookups_sent = 0;
+}
+
 static void note_for_snapshots(struct broadcaster *b, enum event_kind kind, const struct sale *sale,
                                const struct order *order)
 {
@@ -212,12 +238,18 @@ static void note_for_snapshots(struct broadcaster *b, enum event_kind kind, cons
 static void publish(void *arg, const struct archived_event *event)
 {
     struct broadcaster *b = arg;
-    const struct seqmap *map = &b->engine->seqmap;
-    const struct sale *sale = seqmap_sale(map, event->sale_seq);
-    const struct order *order = event->order_seq != 0 ? seqmap_order(map, event->order_seq) : NULL;
+    const struct sale *sale;
+    const struct order *order;
     char buffer[FRAME_BYTES_MAX];
     struct text text = text_in(buffer, sizeof buffer);
-    MUST(event->seq == b->head + 1, "the archive skips a seq (G5)");
+    uint64_t committed = log_committed(&b->engine->log);
+    skip_to(b, event->seq <= committed ? event->seq - 1 : committed);
+    if (event->seq > committed)
+        return; /* a row that nobody wrote, or not visible yet */
+    if (!stream_can_tell(b, event, &sale, &order)) {
+        skip_to(b, event->seq);
+        return;
+    }
     note_for_snapshots(b, (enum event_kind)event->kind, sale, order);
     encode_event(&text, event);
     if (!FAULT(FAULT_DROP_EVENT) || event->seq % 5 != 0)
@@ -232,11 +264,14 @@ static void read_new_events(struct broadcaster *b)
     if (b->open_count == 0)
         b->head = committed; /* nobody to hand it to */
     for (int page = 0; page < PAGES_A_ROUND && b->head < committed && !broadcast_rests(b); page++) {
-        /* Beyond, the file may have what nobody can ask for yet. */
+        /* Rows past committed_seq may exist but are not visible yet. */
         uint64_t left = committed - b->head;
         uint32_t limit = left < ARCHIVE_PAGE_EVENTS ? (uint32_t)left : ARCHIVE_PAGE_EVENTS;
-        if (b->options.archive.read(b->options.archive.self, b->head, limit, publish, b) <= 0)
+        int read = b->options.archive.read(b->options.archive.self, b->head, limit, publish, b);
+        if (read < 0)
             b->archive_due_mono_ms = b->now.mono_ms + ARCHIVE_RETRY_MS;
+        else if (read == 0)
+            skip_to(b, committed);
     }
     b->more = b->more || (b->open_count > 0 && b->head < committed && !broadcast_rests(b));
     atomic_store_explicit(&b->engine->published, b->head + (FAULT(FAULT_PUBLISH_AHEAD) ? 1000 : 0),
@@ -245,13 +280,10 @@ static void read_new_events(struct broadcaster *b)
 
 /* ---- new streams ---- */
 
-/* From here on, events are read and encoded; what came before is in the archive. */
+/* From here on, events are read and encoded. */
 static void begin_listening(struct broadcaster *b)
 {
-    flush_updates(b); /* what was left of the last audience */
-    b->head = log_committed(&b->engine->log);
-    frames_clear(&b->events, b->head);
-    frames_clear(&b->updates, b->head);
+    begin_after(b, log_committed(&b->engine->log));
 }
 
 static void take_streams(struct broadcaster *b)

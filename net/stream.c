@@ -284,12 +284,14 @@ struct replay {
     uint64_t goes_on_after; /* … or somebody changed the table: here it can be read again */
 };
 
-/* Whether it can be told: not when somebody has changed its row. */
-static bool is_sound(const struct archived_event *event, const struct sale *sale,
-                     const struct order *order)
+bool stream_can_tell(const struct broadcaster *b, const struct archived_event *event,
+                     const struct sale **sale, const struct order **order)
 {
-    return event->kind < EVENT_KIND_COUNT && sale != NULL &&
-           event_is_of_order((enum event_kind)event->kind) == (order != NULL) &&
+    const struct seqmap *map = &b->engine->seqmap;
+    *sale = seqmap_sale(map, event->sale_seq);
+    *order = event->order_seq != 0 ? seqmap_order(map, event->order_seq) : NULL;
+    return event->kind < EVENT_KIND_COUNT && *sale != NULL &&
+           event_is_of_order((enum event_kind)event->kind) == (*order != NULL) &&
            event->payload_bytes <= PAYLOAD_BYTES_MAX &&
            memchr(event->payload, '\n', event->payload_bytes) == NULL &&
            memchr(event->payload, '\r', event->payload_bytes) == NULL;
@@ -300,13 +302,13 @@ static void replay_event(void *arg, const struct archived_event *event)
     struct replay *r = arg;
     if (r->removed)
         return;
-    const struct sale *sale = seqmap_sale(&r->b->engine->seqmap, event->sale_seq);
-    const struct order *order =
-        event->order_seq != 0 ? seqmap_order(&r->b->engine->seqmap, event->order_seq) : NULL;
-    bool next = event->seq == r->s->cursor + 1, sound = is_sound(event, sale, order);
-    r->removed = !next || !sound;
+    const struct sale *sale;
+    const struct order *order;
+    bool next = event->seq == r->s->cursor + 1;
+    r->removed = !next || !stream_can_tell(r->b, event, &sale, &order);
     if (r->removed) {
-        r->goes_on_after = next ? event->seq : event->seq - 1;
+        uint64_t last_lost = next ? event->seq : event->seq - 1;
+        r->goes_on_after = last_lost < r->b->head ? last_lost : r->b->head;
         return;
     }
     r->s->cursor = event->seq;
@@ -323,19 +325,20 @@ static void replay_event(void *arg, const struct archived_event *event)
     r->sent++;
 }
 
-/* It was at the head, or the archive would go on: never a silent gap (G6). Where the events are not gone from
- * the beginning, an event stream goes on behind the gap, or it would meet it again and again. */
+/* The archive has nothing usable after this cursor, so the client is told (G6). If the hole is not at the oldest end,
+ * an event stream goes on behind it, or it would meet it again. */
 static void reset_at_gap(struct broadcaster *b, struct stream *s, uint64_t goes_on_after)
 {
     uint64_t cursor = s->cursor;
     snapshot_reset(b, s);
     if (s->sub.kind == STREAM_EVENTS && s->cursor <= cursor)
-        s->cursor = goes_on_after > cursor ? goes_on_after : b->head;
+        s->cursor = goes_on_after;
 }
 
 static void fill_from_archive(struct broadcaster *b, struct stream *s)
 {
-    struct replay replay = {.b = b, .s = s, .out = text_in(b->scratch, SCRATCH_BYTES)};
+    struct replay replay = {
+        .b = b, .s = s, .out = text_in(b->scratch, SCRATCH_BYTES), .goes_on_after = b->head};
     uint64_t left = b->head - s->cursor; /* not past the head: there the frames go on */
     uint32_t limit = left < ARCHIVE_PAGE_EVENTS ? (uint32_t)left : ARCHIVE_PAGE_EVENTS;
     int read =

@@ -142,6 +142,9 @@ void stream_pump(struct broadcaster *b, struct stream *stream);
 bool stream_put(struct broadcaster *b, struct stream *stream, const char *bytes, size_t len);
 /* Heartbeat, stall and token expiry. */
 void stream_sweep(struct broadcaster *b, struct stream *stream);
+/* Finds what the event is about. False: somebody has changed its row, and it cannot be told. */
+bool stream_can_tell(const struct broadcaster *b, const struct archived_event *event,
+                     const struct sale **sale, const struct order **order);
 bool stream_wants(const struct stream *stream, enum event_kind kind, const struct sale *sale,
                   const struct order *order);
 
