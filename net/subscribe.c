@@ -17,33 +17,32 @@
 #include "net/handlers.h"
 #include "net/pairs.h"
 
-enum { SEQ_DIGITS_MAX = 20 /* of a 64-bit number */ };
-
 static void wrong(const struct call *call, const char *detail)
 {
     answer_problem(call->net, call->conn, 400, "invalid-request", detail, NULL);
 }
 
-/* Last-Event-ID as header or query. False after answering. */
-static bool take_resume(const struct call *call, struct subscription *sub)
+/* UINT64_MAX, which no database of ours has, for what is no number and for what is too large for one. */
+static uint64_t seq_in(struct slice text)
+{
+    uint64_t seq = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9' || seq > (UINT64_MAX - 9) / 10)
+            return UINT64_MAX;
+        seq = seq * 10 + (uint64_t)(text.data[i] - '0');
+    }
+    return seq;
+}
+
+/* Last-Event-ID as header or query. What is no id of ours is not refused, for an EventSource would not come back: the
+ * stream begins with a reset. */
+static void take_resume(const struct call *call, struct subscription *sub)
 {
     struct slice text = call->request->last_event_id;
-    if (text.data == NULL || text.len == 0)
+    if (text.len == 0)
         text = pairs_value(call->request->query, '&', "lastEventId");
-    if (text.data == NULL || text.len == 0)
-        return true;
-    bool good = text.len <= SEQ_DIGITS_MAX;
-    for (size_t i = 0; good && i < text.len; i++) {
-        uint64_t digit = (uint64_t)(text.data[i] - '0');
-        good = text.data[i] >= '0' && text.data[i] <= '9';
-        /* Too large for any database of ours is as good as unknown: it stays too large. */
-        sub->after_seq =
-            sub->after_seq > UINT64_MAX / 10 - 1 ? UINT64_MAX : sub->after_seq * 10 + digit;
-    }
-    sub->resume = good;
-    if (!good)
-        wrong(call, "Last-Event-ID must be the decimal id of an event");
-    return good;
+    sub->resume = text.len > 0;
+    sub->after_seq = seq_in(text);
 }
 
 /* saleId of the query. False after answering. */
@@ -146,8 +145,9 @@ static void begin_stream(const struct call *call, struct subscription sub)
         answer_wrong_method(call->net, call->conn, "GET");
         return;
     }
-    if (!take_resume(call, &sub) || !take_sale(call, &sub))
+    if (!take_sale(call, &sub))
         return;
+    take_resume(call, &sub);
     sub.expires_at_ms = sub.kind == STREAM_PUBLIC ? 0 : call->identity.expires_at_ms;
     sub.address = address_of(call);
     sub.asked_seq = log_committed(&call->net->engine->log);
