@@ -2,7 +2,8 @@
  * routes.c: the route table, path matching and the role check (see routes.h).
  *
  * Order of refusals: unknown path 404, known path with another method 405, token 401 or 403, then
- * the handler's own. Paths stand under /api/v1; those marked bare are served without it too.
+ * the handler's own. Paths stand under /api/v1; those marked BARE are served without it too. A stream's path is
+ * nothing else, though it may fit a later row.
  *
  * Thread: the net thread of the connection.
  */
@@ -11,41 +12,46 @@
 #include "net/answer.h"
 #include "net/handlers.h"
 
+enum form {
+    BARE,     /* also without the prefix */
+    PREFIXED, /* only with it */
+    STREAM    /* only with it, and without HEAD: there is no end whose length could be told */
+};
 enum access { OPEN_TO_ALL, ANY_TOKEN, CONSUMERS, ADMINS_ONLY };
 
 struct route {
     const char *path; /* "{}" stands for one segment, an id */
-    bool bare;        /* also without the prefix */
+    enum form form;
     enum http_method method;
     enum access access;
     handler *handler;
 };
 
 static const struct route routes[] = {
-    {"/buy", true, HTTP_POST_, OPEN_TO_ALL, handle_buy},
-    {"/paid", true, HTTP_POST_, OPEN_TO_ALL, handle_paid},
-    {"/pay", true, HTTP_POST_, OPEN_TO_ALL, handle_pay},
-    {"/cancel", true, HTTP_POST_, OPEN_TO_ALL, handle_cancel},
-    {"/transactions/{}", true, HTTP_GET_, OPEN_TO_ALL, handle_get_order},
-    {"/sales/events", false, HTTP_GET_, OPEN_TO_ALL, handle_public_stream},
-    {"/users/{}/notifications/stream", false, HTTP_GET_, ANY_TOKEN, handle_user_stream},
-    {"/events/stream", false, HTTP_GET_, CONSUMERS, handle_events_stream},
-    {"/sales/{}", true, HTTP_GET_, OPEN_TO_ALL, handle_get_sale},
-    {"/sales", true, HTTP_GET_, OPEN_TO_ALL, handle_list_sales},
-    {"/sales/{}/buyers", true, HTTP_GET_, OPEN_TO_ALL, handle_buyers},
-    {"/sales/{}/eligible", true, HTTP_POST_, OPEN_TO_ALL, handle_eligible},
-    {"/sales", false, HTTP_POST_, ADMINS_ONLY, handle_create_sale},
-    {"/sales/{}/pause", false, HTTP_POST_, ADMINS_ONLY, handle_pause},
-    {"/sales/{}/resume", false, HTTP_POST_, ADMINS_ONLY, handle_resume},
-    {"/sales/{}/end", false, HTTP_POST_, ADMINS_ONLY, handle_end},
-    {"/admin/reconcile", false, HTTP_POST_, ADMINS_ONLY, handle_reconcile},
-    {"/admin/reconcile", false, HTTP_GET_, ADMINS_ONLY, handle_reconciliation},
+    {"/buy", BARE, HTTP_POST_, OPEN_TO_ALL, handle_buy},
+    {"/paid", BARE, HTTP_POST_, OPEN_TO_ALL, handle_paid},
+    {"/pay", BARE, HTTP_POST_, OPEN_TO_ALL, handle_pay},
+    {"/cancel", BARE, HTTP_POST_, OPEN_TO_ALL, handle_cancel},
+    {"/transactions/{}", BARE, HTTP_GET_, OPEN_TO_ALL, handle_get_order},
+    {"/sales/events", STREAM, HTTP_GET_, OPEN_TO_ALL, handle_public_stream},
+    {"/users/{}/notifications/stream", STREAM, HTTP_GET_, ANY_TOKEN, handle_user_stream},
+    {"/events/stream", STREAM, HTTP_GET_, CONSUMERS, handle_events_stream},
+    {"/sales/{}", BARE, HTTP_GET_, OPEN_TO_ALL, handle_get_sale},
+    {"/sales", BARE, HTTP_GET_, OPEN_TO_ALL, handle_list_sales},
+    {"/sales/{}/buyers", BARE, HTTP_GET_, OPEN_TO_ALL, handle_buyers},
+    {"/sales/{}/eligible", BARE, HTTP_POST_, OPEN_TO_ALL, handle_eligible},
+    {"/sales", PREFIXED, HTTP_POST_, ADMINS_ONLY, handle_create_sale},
+    {"/sales/{}/pause", PREFIXED, HTTP_POST_, ADMINS_ONLY, handle_pause},
+    {"/sales/{}/resume", PREFIXED, HTTP_POST_, ADMINS_ONLY, handle_resume},
+    {"/sales/{}/end", PREFIXED, HTTP_POST_, ADMINS_ONLY, handle_end},
+    {"/admin/reconcile", PREFIXED, HTTP_POST_, ADMINS_ONLY, handle_reconcile},
+    {"/admin/reconcile", PREFIXED, HTTP_GET_, ADMINS_ONLY, handle_reconciliation},
     /* Probes of orchestrators are usually configured without a prefix. */
-    {"/health/live", true, HTTP_GET_, OPEN_TO_ALL, handle_live},
-    {"/health/ready", true, HTTP_GET_, OPEN_TO_ALL, handle_ready},
-    {"/health/sse", true, HTTP_GET_, OPEN_TO_ALL, handle_streams},
-    {"/metrics", true, HTTP_GET_, OPEN_TO_ALL, handle_metrics},
-    {"/openapi.json", true, HTTP_GET_, OPEN_TO_ALL, handle_openapi},
+    {"/health/live", BARE, HTTP_GET_, OPEN_TO_ALL, handle_live},
+    {"/health/ready", BARE, HTTP_GET_, OPEN_TO_ALL, handle_ready},
+    {"/health/sse", BARE, HTTP_GET_, OPEN_TO_ALL, handle_streams},
+    {"/metrics", BARE, HTTP_GET_, OPEN_TO_ALL, handle_metrics},
+    {"/openapi.json", BARE, HTTP_GET_, OPEN_TO_ALL, handle_openapi},
 };
 enum { ROUTE_COUNT = sizeof routes / sizeof *routes };
 
@@ -82,7 +88,8 @@ static bool strip_prefix(struct slice *path)
 
 static bool takes(const struct route *route, enum http_method method)
 {
-    return route->method == method || (route->method == HTTP_GET_ && method == HTTP_HEAD_);
+    return route->method == method ||
+           (route->method == HTTP_GET_ && route->form != STREAM && method == HTTP_HEAD_);
 }
 
 /* Methods of every route that fits, such as "GET, HEAD, POST". */
@@ -97,10 +104,14 @@ static const struct route *find(struct slice path, enum http_method method, stru
     bool prefixed = strip_prefix(&path), get = false, post = false;
     for (int i = 0; i < ROUTE_COUNT; i++) {
         const struct route *route = &routes[i];
-        if ((!prefixed && !route->bare) || !fits(route->path, path, id))
+        if ((!prefixed && route->form != BARE) || !fits(route->path, path, id))
             continue;
         if (takes(route, method))
             return route;
+        if (route->form == STREAM) {
+            *allow = "GET";
+            return NULL;
+        }
         get = get || route->method == HTTP_GET_;
         post = post || route->method == HTTP_POST_;
     }

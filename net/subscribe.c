@@ -141,10 +141,6 @@ static uint64_t address_of(const struct call *call)
 /* Takes a subscription by value, checks what all streams share, and hands the connection over. */
 static void begin_stream(const struct call *call, struct subscription sub)
 {
-    if (call->conn->head_only) {
-        answer_wrong_method(call->net, call->conn, "GET");
-        return;
-    }
     if (!take_sale(call, &sub))
         return;
     take_resume(call, &sub);

@@ -45,9 +45,9 @@ def operations(document):
 
 def routes():
     """(path, bare, method) of each row of the route table."""
-    rows = re.findall(r'\{"(/[^"]*)", (true|false), HTTP_([A-Z]+)_,', source("net/routes.c"))
+    rows = re.findall(r'\{"(/[^"]*)", (BARE|PREFIXED|STREAM), HTTP_([A-Z]+)_,', source("net/routes.c"))
     assert len(rows) > 10, "the route table looks different; see routes()"
-    return [(path, bare == "true", method.lower()) for path, bare, method in rows]
+    return [(path, bare == "BARE", method.lower()) for path, bare, method in rows]
 
 
 def without_names(path):
