@@ -6,6 +6,7 @@
  * Out:    an answer, or a smaller slice of the same bytes.
  * Fails:  never.
  */
+#include <arpa/inet.h>
 #include <string.h>
 
 #include "net/http_internal.h"
@@ -90,17 +91,25 @@ struct slice http_without_outer_space(struct slice text)
 
 /* ---- hosts ---- */
 
+/* An IPv6 address with its brackets. 0 if it is none. */
+static size_t literal_len(struct slice host)
+{
+    char address[INET6_ADDRSTRLEN];
+    struct in6_addr parsed;
+    size_t closing = http_slice_until(host, ']').len;
+    if (closing == host.len || closing > sizeof address) {
+        return 0;
+    }
+    memcpy(address, host.data + 1, closing - 1);
+    address[closing - 1] = '\0';
+    return inet_pton(AF_INET6, address, &parsed) == 1 ? closing + 1 : 0;
+}
+
 /* The part before the port, of "host" or "[literal]". 0 if it is none. */
 static size_t host_name_len(struct slice host)
 {
     if (host.len > 0 && host.data[0] == '[') {
-        size_t len = 1;
-        while (len < host.len && (http_is_class(host.data[len], CLASS_HEX) ||
-                                  host.data[len] == ':' || host.data[len] == '.')) {
-            len++;
-        }
-        bool closed = len > 2 && len < host.len && host.data[len] == ']';
-        return closed ? len + 1 : 0;
+        return literal_len(host);
     }
     struct slice name = http_slice_until(host, ':');
     for (size_t i = 0; i < name.len; i++) {
