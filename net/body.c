@@ -10,16 +10,19 @@
 #include <strings.h>
 
 #include "net/answer.h"
+#include "net/pairs.h"
 #include "net/timestamp.h"
 
+/* With parameters or without. */
 static bool is_json_type(struct slice type)
 {
     static const char json[] = "application/json";
     size_t len = sizeof json - 1;
-    if (type.data == NULL || type.len < len || strncasecmp(type.data, json, len) != 0)
+    if (type.len < len || strncasecmp(type.data, json, len) != 0)
         return false;
-    return type.len == len || type.data[len] == ';' || type.data[len] == ' ' ||
-           type.data[len] == '\t';
+    while (len < type.len && slice_is_blank(type.data[len]))
+        len++;
+    return len == type.len || type.data[len] == ';';
 }
 
 bool body_open(struct body *body, const struct call *call)

@@ -301,7 +301,8 @@ def test_a_body_that_is_not_json_by_its_type_is_415(t):
     sale = shop.open_sale(stock=5)
     order = shop.must_hold(sale, "ann")
     for kind in ("text/plain", "application/x-www-form-urlencoded", "application/jsonx", "text/json",
-                 "application/xml", "application"):
+                 "application/xml", "application", "application/json foo", "application/json\tx",
+                 "application/json, text/plain", "application/json x; charset=utf-8"):
         expect_problem(shop.post("/buy", {"buyerName": "bob"}, content_type=kind), 415,
                        "unsupported-media-type")
     for path, body in (("/paid", {"transactionId": order}), ("/cancel", {"transactionId": order}),
@@ -315,7 +316,8 @@ def test_a_body_that_is_not_json_by_its_type_is_415(t):
 def test_a_json_type_may_carry_a_charset_and_any_letter_case(t):
     shop = t.shop()
     sale = shop.open_sale(stock=5)
-    for n, kind in enumerate(("application/json; charset=utf-8", "Application/JSON", "application/json;charset=UTF-8")):
+    for n, kind in enumerate(("application/json; charset=utf-8", "Application/JSON", "application/json;charset=UTF-8",
+                              "application/json \t; charset=utf-8", "application/json ;", " application/json\t ")):
         body = {"buyerName": f"buyer {n}", "saleId": sale}
         expect(shop.post("/buy", body, content_type=kind), 201)
 
