@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "engine/check.h"
+#include "net/timestamp.h"
 
 enum { HEAD_BYTES_MAX = 512, PROBLEM_BYTES_MAX = 1024 };
 
@@ -55,11 +56,8 @@ static const char *date_now(struct net *net)
 {
     int64_t second = net->now.wall_ms / 1000;
     if (second != net->date_second) {
-        time_t at = (time_t)second;
-        struct tm tm;
         net->date_second = second;
-        (void)strftime(net->date, sizeof net->date, "%a, %d %b %Y %H:%M:%S GMT",
-                       gmtime_r(&at, &tm));
+        timestamp_http(net->now.wall_ms, net->date);
     }
     return net->date;
 }

@@ -23,6 +23,7 @@
 #include "net/broadcast.h"
 #include "net/http.h"
 #include "net/server.h"
+#include "net/timestamp.h"
 #include "net/uring.h"
 
 enum {
@@ -137,7 +138,7 @@ struct net {
     struct net_counters counters;
     struct now now;
     int64_t date_second;
-    char date[32]; /* IMF-fixdate of date_second */
+    char date[TIMESTAMP_HTTP_BYTES]; /* of date_second */
     struct refusal refusals[OUTCOME_COUNT];
 };
 

@@ -18,6 +18,7 @@
 
 #include "net/replies.h"
 #include "net/stream.h"
+#include "net/timestamp.h"
 
 enum {
     RETRY_MS_MIN = 1000,
@@ -26,10 +27,6 @@ enum {
     ROOM_FOR_FRAME = 128,
     SNAPSHOT_TRIES_MAX = 100
 };
-
-static const char refused_head[] =
-    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
-    "Cache-Control: no-store\r\nRetry-After: 5\r\nConnection: close\r\n";
 
 static void put_str(struct broadcaster *b, struct stream *s, const char *string)
 {
@@ -40,25 +37,32 @@ static void put_str(struct broadcaster *b, struct stream *s, const char *string)
 
 static void put_head(struct broadcaster *b, struct stream *s)
 {
-    char head[HEAD_BYTES_MAX];
+    char head[HEAD_BYTES_MAX], date[TIMESTAMP_HTTP_BYTES];
+    timestamp_http(b->now.wall_ms, date);
     /* Jitter, so that the clients of a server that went away do not come back in one instant. */
     unsigned retry_ms = RETRY_MS_MIN + randombytes_uniform(RETRY_MS_SPAN);
     snprintf(head, sizeof head,
-             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
-             "X-Accel-Buffering: no\r\nConnection: close\r\n\r\n: connected\nretry: %u\n",
-             retry_ms);
+             "HTTP/1.1 200 OK\r\nDate: %s\r\nContent-Type: text/event-stream\r\n"
+             "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\nConnection: close\r\n\r\n"
+             ": connected\nretry: %u\n",
+             date, retry_ms);
     put_str(b, s, head);
 }
 
 static void refuse(struct broadcaster *b, struct stream *s, const char *detail)
 {
-    char answer[HEAD_BYTES_MAX + 512], body[512];
+    char answer[HEAD_BYTES_MAX + 512], body[512], date[TIMESTAMP_HTTP_BYTES];
+    timestamp_http(b->now.wall_ms, date);
     int bytes =
         snprintf(body, sizeof body,
                  "{\"type\":\"urn:flashd:problem:overload\",\"title\":\"Service Unavailable\","
                  "\"status\":503,\"detail\":\"%s\",\"code\":\"overload\"}",
                  detail);
-    snprintf(answer, sizeof answer, "%sContent-Length: %d\r\n\r\n%s", refused_head, bytes, body);
+    snprintf(answer, sizeof answer,
+             "HTTP/1.1 503 Service Unavailable\r\nDate: %s\r\n"
+             "Content-Type: application/problem+json\r\nCache-Control: no-store\r\n"
+             "Retry-After: 5\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s",
+             date, bytes, body);
     put_str(b, s, answer);
     s->close_after = true;
     atomic_fetch_add_explicit(&b->stats.refused, 1, memory_order_relaxed);

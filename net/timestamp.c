@@ -110,3 +110,10 @@ bool timestamp_parse(const char *text, size_t len, int64_t *wall_ms)
     *wall_ms = ((int64_t)day + hour * 3600 + minute * 60 + second - zone) * 1000 + ms;
     return *wall_ms >= 0;
 }
+
+void timestamp_http(int64_t wall_ms, char date[TIMESTAMP_HTTP_BYTES])
+{
+    time_t second = (time_t)(wall_ms / 1000);
+    struct tm tm;
+    (void)strftime(date, TIMESTAMP_HTTP_BYTES, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&second, &tm));
+}

@@ -1,4 +1,5 @@
 """test_streams.py: the three event streams: who gets what, in which order, how often, and after what mishap."""
+import email.utils
 import json
 import multiprocessing
 import os
@@ -175,6 +176,11 @@ def in_threads(*works):
 
 # ------------------------------------------------------------------------------------ the first bytes
 
+def assert_dated_now(reply):
+    date = email.utils.parsedate_to_datetime(reply.header("date") or "no Date")
+    assert abs(date.timestamp() - time.time()) < 2 * slack() and reply.header("date").endswith(" GMT"), reply.fields
+
+
 def test_a_stream_begins_with_its_headers_a_comment_and_a_jittered_retry(t):
     shop = t.shop()
     sale = shop.open_sale()
@@ -188,6 +194,7 @@ def test_a_stream_begins_with_its_headers_a_comment_and_a_jittered_retry(t):
                 assert stream.reply.header("cache-control") == "no-store", stream.reply.fields
                 assert stream.reply.header("x-accel-buffering") == "no", stream.reply.fields
                 assert stream.reply.header("content-length") is None, stream.reply.fields
+                assert_dated_now(stream.reply)
                 eventually(lambda: stream.parser.retries or stream.pump(1.0) and None)
                 assert re.match(rb": connected\n+retry: \d+\n", stream.raw), stream.raw[:80]
                 retries += stream.parser.retries
@@ -1540,6 +1547,7 @@ def expect_full(reply):
     assert reply.status == 503, f"expected 503, got {reply!r}"
     assert (reply.header("retry-after") or "").isdigit() and int(reply.header("retry-after")) >= 1, reply.fields
     assert reply.json["status"] == 503 and reply.json["code"], reply
+    assert_dated_now(reply)
 
 
 def test_rows_of_events_that_somebody_changed_end_no_process(t):
