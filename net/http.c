@@ -37,7 +37,9 @@ static_assert(HTTP_REQUEST_LINE_BYTES_MAX == 4096, "said in the table");
 static_assert(HTTP_HEAD_BYTES_MAX == 16384, "said in the table");
 static_assert(HTTP_HEADER_COUNT_MAX == 64, "said in the table");
 static_assert(HTTP_BODY_BYTES_MAX == 16384, "said in the table");
-static_assert(HTTP_CHUNK_OVERHEAD_BYTES_MAX == 16384, "said in the table");
+static_assert(HTTP_CHUNK_OVERHEAD_BYTES_MAX == 98304, "said in the table");
+static_assert(HTTP_CHUNK_OVERHEAD_BYTES_MAX >= HTTP_BODY_BYTES_MAX * sizeof "1\r\n\r\n",
+              "the longest body fits in chunks of one byte");
 static_assert(HTTP_BLANK_LINES_MAX == 16, "said in the table");
 
 struct http_parser {
@@ -94,7 +96,7 @@ static const struct http_error refusals[REFUSAL_COUNT] = {
     [REFUSE_EXPECT] = {417, "expectation-failed", "The only expectation known is 100-continue."},
     [REFUSE_BODY_LONG] = {413, "payload-too-large", "The body is over 16384 bytes."},
     [REFUSE_CHUNK_OVERHEAD] = {413, "payload-too-large",
-                               "The chunked framing around the body is over 16384 bytes."},
+                               "The chunked framing around the body is over 98304 bytes."},
     [REFUSE_CHUNK_SIZE] = BAD("A chunk's size line is malformed."),
     [REFUSE_CHUNK_END] = BAD("A line of the chunked framing does not end with CRLF."),
     [REFUSE_TRAILER] = BAD("A trailer line is malformed."),

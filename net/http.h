@@ -33,7 +33,7 @@ enum {
     HTTP_HEAD_BYTES_MAX = 16384,           /* fields with CRLFs, no empty line; beyond: 431 */
     HTTP_HEADER_COUNT_MAX = 64,            /* fields; beyond: 431 */
     HTTP_BODY_BYTES_MAX = 16384,           /* after chunked decoding; beyond: 413 */
-    HTTP_CHUNK_OVERHEAD_BYTES_MAX = 16384, /* sizes, extensions, line ends, trailers; beyond: 413 */
+    HTTP_CHUNK_OVERHEAD_BYTES_MAX = 98304, /* sizes, extensions, line ends, trailers; beyond: 413 */
     HTTP_BLANK_LINES_MAX = 16,             /* skipped before a request line; beyond: 400 */
 };
 

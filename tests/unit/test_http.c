@@ -573,7 +573,7 @@ static void test_only_100_continue_may_be_expected(void **state)
 
 /* ---- limits: at exactly the limit, and one beyond ---- */
 
-static char message[128 * 1024];
+static char message[160 * 1024];
 static size_t message_len;
 
 static void begin(const char *text)
@@ -721,17 +721,23 @@ static void test_chunk_framing_is_bounded(void **state)
     make_extension(HTTP_CHUNK_OVERHEAD_BYTES_MAX + 1);
     assert_message("an extension, one beyond", 413, "framing");
     begin(CHUNKED(""));
-    for (int i = 0; i < 4000; i++) {
+    for (int i = 0; i < HTTP_BODY_BYTES_MAX; i++) {
         more("1\r\nb\r\n");
     }
-    assert_message("tiny chunks", 413, "framing");
+    more("0\r\n\r\n");
+    assert_message("the longest body, byte by byte", 0, "bbbb keep");
+    begin(CHUNKED(""));
+    for (int i = 0; i < HTTP_BODY_BYTES_MAX; i++) {
+        more("1;x\r\nb\r\n");
+    }
+    assert_message("tiny chunks with extensions", 413, "framing");
     begin(CHUNKED("0\r\n"));
-    for (int i = 0; i < 4000; i++) {
+    for (int i = 0; i < HTTP_CHUNK_OVERHEAD_BYTES_MAX / 6; i++) {
         more("X: y\r\n");
     }
     assert_message("trailers without end", 413, "framing");
     begin(CHUNKED(""));
-    fill('0', 20000);
+    fill('0', HTTP_CHUNK_OVERHEAD_BYTES_MAX + 1);
     assert_message("zeros without end", 413, "framing");
 }
 
