@@ -180,3 +180,19 @@ size_t text_utf8_bytes(const char *text, size_t len)
     }
     return need;
 }
+
+/* Of a valid character: C0, DEL and C1. */
+static bool is_control(const unsigned char *at)
+{
+    return at[0] < 0x20 || at[0] == 0x7f || (at[0] == 0xc2 && at[1] < 0xa0);
+}
+
+bool text_is_name(const char *text, size_t len)
+{
+    for (size_t i = 0, bytes; i < len; i += bytes) {
+        bytes = text_utf8_bytes(text + i, len - i);
+        if (bytes == 0 || is_control((const unsigned char *)text + i))
+            return false;
+    }
+    return true;
+}

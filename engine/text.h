@@ -54,6 +54,9 @@ bool text_read_time(const char at[TEXT_TIME_CHARS], int64_t *wall_ms);
 /* The length of the UTF-8 character at the front (len > 0), or 0 if it is not valid: overlong forms, surrogates
  * and values past U+10FFFF are refused by the range of the second byte (Unicode, table 3-7). */
 size_t text_utf8_bytes(const char *text, size_t len);
+/* Whether it can be a name, of a buyer, a user or a sale: UTF-8 without control characters. How long it may be is the
+ * caller's. */
+bool text_is_name(const char *text, size_t len);
 /* Microseconds as seconds with a fraction: 0.001234 */
 void text_seconds(struct text *text, uint64_t us);
 /* bytes as a JSON string with its quotes; bytes are UTF-8 (checked on arrival). U+2028, U+2029,

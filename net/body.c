@@ -79,19 +79,7 @@ void body_wrong(struct body *body, const char *field, const char *must)
         snprintf(body->wrong, sizeof body->wrong, "%s %s", field, must);
 }
 
-/* C0, DEL, and C1 (U+0080 to U+009F, in UTF-8 c2 80 to c2 9f). */
-static bool has_control_characters(struct slice text)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        unsigned char c = (unsigned char)text.data[i];
-        unsigned char next = i + 1 < text.len ? (unsigned char)text.data[i + 1] : 0;
-        if (c < 0x20 || c == 0x7f || (c == 0xc2 && next < 0xa0))
-            return true;
-    }
-    return false;
-}
-
-/* A member's value, whichever parser found it. A string with control characters is VALUE_OTHER. */
+/* A member's value, whichever parser found it. A string that is no name (text.h) is VALUE_OTHER. */
 struct value {
     enum { VALUE_ABSENT, VALUE_STRING, VALUE_INTEGER, VALUE_OTHER } type;
     struct slice string;
@@ -120,7 +108,8 @@ static struct value tree_value(const json_t *member)
         return (struct value){.type = VALUE_ABSENT};
     if (json_is_string(member)) {
         struct slice string = {json_string_value(member), json_string_length(member)};
-        return (struct value){.type = has_control_characters(string) ? VALUE_OTHER : VALUE_STRING,
+        return (struct value){.type = text_is_name(string.data, string.len) ? VALUE_STRING
+                                                                            : VALUE_OTHER,
                               .string = string};
     }
     if (json_is_real(member) && is_whole(json_real_value(member)))

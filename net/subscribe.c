@@ -7,7 +7,6 @@
  * Thread: the net thread of the connection. Fails: by an answer that names the parameter.
  */
 #include <ctype.h>
-#include <jansson.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,14 +80,14 @@ static int percent_byte(struct slice text, size_t at)
     return (int)strtol(digits, &end, 16);
 }
 
-/* Returns how many bytes text stands for; 0 for a broken "%xx", a control character, or more than room. */
+/* Returns how many bytes text stands for; 0 for a broken "%xx", or more than room. */
 static size_t percent_decode(struct slice text, char *out, size_t room)
 {
     size_t len = 0;
     for (size_t i = 0; i < text.len; i++) {
         bool coded = text.data[i] == '%';
         int byte = coded ? percent_byte(text, i) : (unsigned char)text.data[i];
-        if (len == room || byte < 0x20 || byte == 0x7f)
+        if (len == room || byte < 0)
             return 0;
         out[len++] = (char)byte;
         i += coded ? 2 : 0;
@@ -170,19 +169,12 @@ void handle_events_stream(const struct call *call)
         begin_stream(call, sub);
 }
 
-static bool is_utf8(const char *text, size_t len)
-{
-    json_t *string = json_stringn(text, len); /* jansson makes strings of valid UTF-8 only */
-    json_decref(string);
-    return string != NULL;
-}
-
 /* Percent-decodes the {userId} of the path; 0 when it is not 1 to 64 bytes of UTF-8 without control
  * characters. */
 static uint8_t decode_user(struct slice text, char user[BUYER_NAME_BYTES_MAX])
 {
     size_t len = percent_decode(text, user, BUYER_NAME_BYTES_MAX);
-    return is_utf8(user, len) ? (uint8_t)len : 0;
+    return text_is_name(user, len) ? (uint8_t)len : 0;
 }
 
 void handle_user_stream(const struct call *call)

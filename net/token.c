@@ -29,6 +29,7 @@
 #include "engine/bounds.h"
 #include "engine/check.h"
 #include "engine/step.h"
+#include "engine/text.h"
 
 enum {
     HMAC_BYTES = crypto_auth_hmacsha256_BYTES,
@@ -213,16 +214,10 @@ static enum token_verdict check_times(jwt_t *jwt, int64_t now_ms, int64_t *expir
     return TOKEN_OK;
 }
 
-/* 1 to 64 bytes, no control characters. jansson has seen to it that a claim is UTF-8. */
 static bool is_subject(const char *text)
 {
     size_t len = strnlen(text, TOKEN_SUBJECT_BYTES_MAX + 1);
-    for (size_t i = 0; i < len; i++) {
-        unsigned char byte = (unsigned char)text[i];
-        if (byte < 0x20 || byte == 0x7f)
-            return false;
-    }
-    return len >= 1 && len <= TOKEN_SUBJECT_BYTES_MAX;
+    return len >= 1 && len <= TOKEN_SUBJECT_BYTES_MAX && text_is_name(text, len);
 }
 
 static const char *const role_names[] = {

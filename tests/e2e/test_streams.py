@@ -1728,10 +1728,11 @@ def test_no_name_can_break_a_frame(t):
 def test_control_characters_are_refused_at_the_door(t):
     shop = t.shop()
     sale = shop.open_sale()
-    for wrong in ("a\rb", "a\nb", "a\0b", "\r\nid: 9\r\n\r\n", "a\x1bb", "a\x7fb"):
+    for wrong in ("a\rb", "a\nb", "a\0b", "\r\nid: 9\r\n\r\n", "a\x1bb", "a\x7fb", "a\x80b", "a\x9f"):
         assert expect(shop.buy(sale, wrong), 400)["code"] in ("invalid-request", "invalid-json")
     for path in ("/api/v1/users/a%0ab/notifications/stream", "/api/v1/users/a%0d%0ab/notifications/stream",
                  "/api/v1/users/%00/notifications/stream", "/api/v1/users/%ff/notifications/stream",
+                 "/api/v1/users/a%c2%85/notifications/stream", "/api/v1/users/a%7f/notifications/stream",
                  "/api/v1/users//notifications/stream", f"/api/v1/users/{'x' * 65}/notifications/stream"):
         reply = refused(shop, path, token=shop.admin)
         assert reply.status in (400, 404), f"{path}: {reply!r}"

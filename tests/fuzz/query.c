@@ -102,8 +102,8 @@ static bool decode(char *text)
             byte = (char)strtoul(digits, NULL, 16);
             from += 2;
         }
-        if ((byte >= 0 && byte < 0x20) || byte == 0x7f)
-            return false;
+        if (byte == '\0')
+            return false; /* in no name of a type, and the end of a C string */
         *to++ = byte;
     }
     *to = '\0';
@@ -195,10 +195,17 @@ static void check_number(uint64_t number)
           "an id in the query is that id");
 }
 
+/* Of UTF-8. */
+static bool is_c1(struct slice text, size_t at)
+{
+    return (unsigned char)text.data[at] == 0xc2 && at + 1 < text.len &&
+           (unsigned char)text.data[at + 1] < 0xa0;
+}
+
 static bool may_be_user(struct slice user)
 {
     for (size_t i = 0; i < user.len; i++)
-        if ((unsigned char)user.data[i] < 0x20 || user.data[i] == 0x7f)
+        if ((unsigned char)user.data[i] < 0x20 || user.data[i] == 0x7f || is_c1(user, i))
             return false;
     json_t *string = json_stringn(user.data, user.len);
     json_decref(string);

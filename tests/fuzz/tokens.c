@@ -97,7 +97,9 @@ static bool is_utf8(struct slice text)
 static bool may_be_subject(struct slice text)
 {
     for (size_t i = 0; i < text.len; i++)
-        if ((unsigned char)text.data[i] < 0x20 || text.data[i] == 0x7f)
+        if ((unsigned char)text.data[i] < 0x20 || text.data[i] == 0x7f ||
+            ((unsigned char)text.data[i] == 0xc2 && i + 1 < text.len &&
+             (unsigned char)text.data[i + 1] < 0xa0))
             return false;
     return text.len >= 1 && text.len <= TOKEN_SUBJECT_BYTES_MAX && is_utf8(text);
 }

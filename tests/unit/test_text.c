@@ -140,6 +140,42 @@ static void times_are_read_back(void **state)
     }
 }
 
+static void names_are_utf8_without_control_characters(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t len;
+        bool is_name;
+    } rows[] = {
+        {"", 0, true},
+        {"ann", 3, true},
+        {" ~", 2, true},
+        {"J\xc3\xbcrgen", 7, true},
+        {"\xc2\xa0", 2, true}, /* the first behind C1 */
+        {"\xe2\x80\xa8", 3, true},
+        {"\xf0\x9f\x98\x80", 4, true},
+        {"\xf4\x8f\xbf\xbf", 4, true},
+        {"\xe2\x82\x80", 3, true}, /* holds 0x82, which is no character of its own */
+        {"a\0b", 3, false},
+        {"\x1f", 1, false},
+        {"a\n", 2, false},
+        {"\x7f", 1, false},
+        {"\xc2\x80", 2, false},
+        {"ab\xc2\x9f", 4, false},
+        {"\x85", 1, false},
+        {"\xc2", 1, false}, /* cut off, whatever stands behind */
+        {"ab\xe2\x82", 4, false},
+        {"\xc0\x80", 2, false},
+        {"\xed\xa0\x80", 3, false},
+        {"\xff", 1, false},
+        {"\xf4\x90\x80\x80", 4, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (text_is_name(rows[i].text, rows[i].len) != rows[i].is_name)
+            fail_msg("row %zu", i);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -147,6 +183,7 @@ int main(void)
         cmocka_unit_test(times_are_iso_8601_utc_with_milliseconds),
         cmocka_unit_test(times_are_read_back),
         cmocka_unit_test(json_strings_are_escaped),
+        cmocka_unit_test(names_are_utf8_without_control_characters),
         cmocka_unit_test(pairs_have_commas_between_them_only),
         cmocka_unit_test(what_does_not_fit_sets_overflow_and_touches_nothing_beyond),
     };

@@ -382,6 +382,8 @@ static void sub_is_one_to_64_bytes_without_control_characters(void **state)
         ",\"sub\":\"a\\nb\"",
         ",\"sub\":\"a\\u0000b\"",
         ",\"sub\":\"a\x7fz\"",
+        ",\"sub\":\"a\xc2\x85z\"",
+        ",\"sub\":\"a\\u0080\"",
         ",\"sub\":\"\xc3\"",
         ",\"sub\":\"\\ud800\"",
     };
