@@ -41,7 +41,6 @@ static struct sale *sale_of_path(const struct call *call)
 static void send_command(const struct call *call, uint32_t target, struct command *command)
 {
     command->context = conn_context(call->conn);
-    call->conn->admin = call->admin;
     if (port_send(call->net->port, target, command)) {
         call->keyed->number = 0; /* the engine's now */
         return;
@@ -328,7 +327,7 @@ void handle_reconciliation(const struct call *call)
 
 /* ---- reads ---- */
 
-/* Answers with what `fill` wrote into room for `bytes`; 503 when there is no memory for it. */
+/* Room for an answer of so many bytes; out->start is the caller's to free. False: has answered 503. */
 static bool open_text(const struct call *call, struct text *out, size_t bytes)
 {
     char *buffer = malloc(bytes);

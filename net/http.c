@@ -380,8 +380,3 @@ enum http_phase http_parser_phase(const struct http_parser *parser)
 {
     return parser->phase;
 }
-
-size_t http_parser_buffer_bytes(const struct http_parser *parser)
-{
-    return parser->block == NULL ? 0 : sizeof *parser->block + parser->block->room;
-}

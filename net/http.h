@@ -102,8 +102,6 @@ const struct http_request *http_parser_request(const struct http_parser *parser)
 /* After HTTP_FED_ERROR, else NULL. Static: it outlives the parser. */
 const struct http_error *http_parser_error(const struct http_parser *parser);
 enum http_phase http_parser_phase(const struct http_parser *parser);
-/* Heap bytes of the request under way or the last one; 0 where there is none. */
-size_t http_parser_buffer_bytes(const struct http_parser *parser);
 /* The request is done with, its slices are not valid any more; the next byte starts a new one. */
 void http_parser_reset(struct http_parser *parser);
 

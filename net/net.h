@@ -74,7 +74,7 @@ struct conn {
     bool lingering;   /* answer sent, reading until the peer is done */
     bool peer_done;   /* the peer has sent all it will */
     /* of the request in work */
-    bool head_only, http_1_0, admin;
+    bool head_only, http_1_0;
     struct subscription *subscription; /* owned; it becomes a stream once nothing is in flight */
     /* bytes */
     char *pending, *out;
