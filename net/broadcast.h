@@ -59,7 +59,7 @@ struct broadcaster *broadcast_open(const struct broadcast_options *options, stru
 /* Before the start: no more streams than this, whatever the options say. Returns how many that makes. */
 uint32_t broadcast_limit(struct broadcaster *broadcaster, uint32_t streams_max);
 bool broadcast_start(struct broadcaster *broadcaster);
-/* Closes every stream, a few at a time; at most a second. */
+/* Closes every stream, a few at a time, within a second; waits at most another for what is in flight. */
 void broadcast_stop(struct broadcaster *broadcaster);
 void broadcast_close(struct broadcaster *broadcaster);
 

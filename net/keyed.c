@@ -25,7 +25,7 @@ static uint64_t tag_of(const struct engine *engine, enum command_kind scope, str
     return key_tag(engine->options.hash(scoped, 1 + key.len));
 }
 
-/* Nothing was decided under a fresh key, and nothing may be: it would have to be kept. */
+/* With the disk full, do not let a fresh key reach a decision, since the answer would have to be stored. */
 static bool has_room_on_disk(const struct call *call, enum command_kind scope)
 {
     return scope != COMMAND_BUY ||

@@ -96,12 +96,14 @@ static inline void counter_add(_Atomic uint64_t *counter, uint64_t more)
 }
 
 struct server {
+    /* --- main writes before the start, any thread reads --- */
     struct engine *engine;
     struct server_options options;
     uint16_t port;
     uint32_t connections_max, streams_max;
     struct net *nets;
-    _Atomic bool stopping; /* main sets */
+    /* --- main writes, net-N reads --- */
+    _Atomic bool stopping;
 };
 
 struct deadline_list {
@@ -116,12 +118,15 @@ struct refusal {
 };
 
 struct net {
+    /* --- main writes before the start, any thread reads --- */
     struct server *server;
     struct engine *engine;
-    struct port *port;
-    uint32_t index;
+    struct port *port; /* the engine's; its commands and replies are net-N's */
+    uint32_t index, open_max;
     pthread_t thread;
+    /* --- net-N only, but for uring_wake(): any thread --- */
     struct uring uring;
+    /* --- net-N only --- */
     struct io_uring_buf_ring *buffers;
     char *buffer_memory;
     int listener;
@@ -130,16 +135,17 @@ struct net {
     int64_t stop_at_mono_ms; /* 0 while it runs */
     /* slots: a stable array of pointers, grown by doubling; free ones form a stack */
     struct conn **conns;
-    uint32_t conns_room, conns_made, open_count, open_max;
+    uint32_t conns_room, conns_made, open_count;
     uint32_t *free_slots, free_count;
     struct conn *closing;  /* linked by `newer`: waiting for their last completions */
     uint32_t handing_over; /* of these: to the broadcaster */
     struct deadline_list deadlines[DEADLINE_COUNT];
-    struct net_counters counters;
     struct now now;
     int64_t date_second;
     char date[TIMESTAMP_HTTP_BYTES]; /* of date_second */
     struct refusal refusals[OUTCOME_COUNT];
+    /* --- net-N writes, any thread reads --- */
+    struct net_counters counters;
 };
 
 enum operation { OP_ACCEPT, OP_RECV, OP_SEND, OP_EVENT, OP_CANCEL };

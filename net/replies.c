@@ -1,7 +1,7 @@
 /*
  * replies.c: see replies.h; field names are those of contract.md.
  *
- * Thread: the net thread of the connection. In: committed state. Out: JSON, through answer.h.
+ * Thread: see there. In: committed state. Out: JSON, through answer.h where it is a whole answer.
  */
 #include "net/replies.h"
 

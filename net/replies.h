@@ -1,7 +1,8 @@
 /*
  * replies.h: sales, orders and the engine's replies as JSON.
  *
- * Thread: the net thread of the connection. What is shown is committed (view.h).
+ * Thread: put_sale() and put_order(): any; the broadcaster's snapshots use them too. The others: the net thread of the
+ *         connection. What is shown is committed (view.h).
  */
 #ifndef FLASHD_NET_REPLIES_H
 #define FLASHD_NET_REPLIES_H

@@ -2,8 +2,8 @@
  * server.c: binds the listeners, starts and stops the net threads (see server.h).
  *
  * Each net thread has its own listener (SO_REUSEPORT), so the kernel spreads connections and no
- * thread hands one to another. A first bind without SO_REUSEPORT finds out whether somebody else
- * has the port.
+ * thread hands one to another. The first one binds without it, so that of two servers one gets the
+ * port, and shares the port with the others only then.
  *
  * Thread: main.
  */

@@ -84,21 +84,26 @@ struct handoff {
 RING(handoff)
 
 struct broadcaster {
+    /* --- main writes before the start, any thread reads --- */
     struct engine *engine;
     struct broadcast_options options;
-    struct port *port;
+    struct port *port; /* the engine's; its commands and replies are the broadcaster's */
     pthread_t thread;
+    /* --- net thread pushes into its own, broadcaster pops --- */
+    struct handoff_ring inboxes[PORTS_MAX];
+    /* --- main writes, broadcaster reads --- */
+    _Atomic bool stopping;
+    /* --- broadcaster only, but for uring_wake(): any thread --- */
     struct uring uring;
-    struct handoff_ring inboxes[PORTS_MAX]; /* net thread pushes, broadcaster pops */
-    _Atomic bool stopping;                  /* main sets */
+    /* --- broadcaster only --- */
     struct now now;
     struct stream **streams;
     uint32_t streams_room, streams_made, open_count;
     uint32_t *free_slots, free_count;
-    struct caps caps;
+    struct caps caps;    /* main lowers them before the start */
     uint32_t looking_up; /* streams whose snapshot is being gathered */
     bool audience_changed;
-    uint64_t head;                 /* every event up to here is in the frames */
+    uint64_t head;                 /* every event up to here is in the frames, or cannot be told */
     struct frames events, updates; /* domain events; the public stream's */
     struct pending_update *pending;
     uint32_t pending_count, pending_room;
@@ -108,6 +113,7 @@ struct broadcaster {
     int64_t tick_due_mono_ms, sweep_due_mono_ms;
     int64_t archive_due_mono_ms; /* not before: it could not be read */
     bool more;                   /* something was left for the next round: do not sleep */
+    /* --- broadcaster writes, any thread reads --- */
     struct broadcast_stats stats;
 };
 
