@@ -6,6 +6,7 @@
  */
 #include "load/crowd.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -455,6 +456,7 @@ static void load(struct crowd *c)
         loop_round(&c->loop, wait_ns(c));
         tick(c);
     }
+    c->run->came_s = fmin(c->arrivals.next_s, c->arrivals.span_s);
     c->run->buyers.cpu_ns = thread_cpu_ns() - cpu_ns;
 }
 

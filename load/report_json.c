@@ -203,10 +203,16 @@ static json_t *thresholds_json(const struct summary *s)
 
 static json_t *knee_json(const struct summary *s)
 {
-    if (!s->ramped)
+    if (s->points == NULL)
         return json_null();
-    return json_pack("{s:b, s:f, s:f, s:s?}", "reached", s->knee.reached, "offered",
-                     s->knee.offered, "p99", s->knee.p99_ms, "sign", s->knee.sign);
+    json_t *points = json_array();
+    for (size_t i = 0; i < s->point_count; i++)
+        (void)json_array_append_new(
+            points, json_pack("{s:f, s:f, s:f}", "offered", s->points[i].offered, "served",
+                              s->points[i].served, "p99", s->points[i].p99_ms));
+    return json_pack("{s:b, s:f, s:f, s:s?, s:o}", "reached", s->knee.reached, "offered",
+                     s->knee.offered, "p99", s->knee.p99_ms, "sign", s->knee.sign, "points",
+                     points);
 }
 
 static json_t *started_at_json(const struct summary *s)

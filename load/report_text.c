@@ -121,7 +121,7 @@ static void put_cpu(const struct summary *s, FILE *out)
 
 static void put_knee(const struct summary *s, FILE *out)
 {
-    if (!s->ramped)
+    if (s->points == NULL)
         return;
     if (s->knee.reached)
         (void)fprintf(out,

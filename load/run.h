@@ -58,6 +58,7 @@ struct run {
     _Atomic uint32_t spectators_open, observer_open;  /* audience's */
     _Atomic bool loaded;                              /* buyers': all is answered */
     uint64_t loaded_ns;                               /* buyers': written before `loaded` */
+    double came_s;                                    /* the same: how much of the schedule came */
     _Atomic uint64_t own_frames;                      /* buyers': order events on own streams */
     _Atomic uint64_t own_frames_owed;                 /* audience's: as the stream of all says */
     _Atomic uint64_t observed_seq;                    /* audience's: the newest event */

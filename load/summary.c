@@ -53,26 +53,37 @@ static double peak_of(const struct summary *s, int counted)
     return s->tick_count > 0 ? (double)best : (double)s->counts[counted] / fmax(s->seconds, 1e-9);
 }
 
-/* One point a second: p99 of a tick with few answers says little. */
-static struct knee knee_of(const struct summary *s)
+/* From the tick `from` up to the tick `to`, in which buyers came for so many seconds. */
+static struct ramp_point point_of(const struct summary *s, uint32_t from, uint32_t to, double for_s)
 {
-    struct ramp_point points[3600 + 1];
-    size_t count = 0;
-    for (uint32_t i = TICKS_A_SECOND - 1; i < s->tick_count && count < 3600; i += TICKS_A_SECOND) {
-        uint32_t p99_us = 0;
-        static const struct tick none;
-        const struct tick *now = &s->ticks[i],
-                          *before = i >= TICKS_A_SECOND ? now - TICKS_A_SECOND : &none;
-        if (s->ticks[i].offered <= 0)
-            break; /* the schedule is over */
-        for (uint32_t k = i + 1 - TICKS_A_SECOND; k <= i; k++)
-            p99_us = s->ticks[k].buy.p99_us > p99_us ? s->ticks[k].buy.p99_us : p99_us;
-        points[count++] = (struct ramp_point){
-            .offered = (double)(now->counts[COUNT_ARRIVALS] - before->counts[COUNT_ARRIVALS]),
-            .served = (double)(now->counts[COUNT_PURCHASES] - before->counts[COUNT_PURCHASES]),
-            .p99_ms = p99_us / 1000.0};
+    static const struct tick none;
+    const struct tick *now = &s->ticks[to - 1], *before = from > 0 ? &s->ticks[from - 1] : &none;
+    uint32_t p99_us = 0;
+    for (uint32_t i = from; i < to; i++)
+        p99_us = s->ticks[i].buy.p99_us > p99_us ? s->ticks[i].buy.p99_us : p99_us;
+    return (struct ramp_point){
+        .offered = (double)(now->counts[COUNT_ARRIVALS] - before->counts[COUNT_ARRIVALS]) / for_s,
+        .served = (double)(now->counts[COUNT_PURCHASES] - before->counts[COUNT_PURCHASES]) / for_s,
+        .p99_ms = p99_us / 1000.0};
+}
+
+/* A point a second: p99 of a tick with few answers says little. The last one has the rest: half a second to one and
+ * a half. */
+static bool find_knee(struct summary *s)
+{
+    double came_s = s->run->came_s;
+    size_t count = came_s < 1.5 ? 1 : (size_t)round(came_s);
+    s->points = calloc(count, sizeof *s->points);
+    for (size_t i = 0; s->points != NULL && i < count; i++) {
+        double to_s = i + 1 < count ? (double)(i + 1) : came_s;
+        uint32_t from = (uint32_t)i * TICKS_A_SECOND, to = (uint32_t)ceil(to_s * TICKS_A_SECOND);
+        to = to < s->tick_count ? to : s->tick_count;
+        if (from >= to)
+            break;
+        s->points[s->point_count++] = point_of(s, from, to, to_s - (double)i);
     }
-    return knee_find(points, count);
+    s->knee = knee_find(s->points, s->point_count);
+    return s->points != NULL;
 }
 
 bool summary_open(struct summary *s, const struct run *run)
@@ -85,18 +96,17 @@ bool summary_open(struct summary *s, const struct run *run)
         return false;
     for (int i = 0; i < COUNT_COUNT; i++)
         s->peaks[i] = peak_of(s, i);
-    s->ramped = run->options.ramp_s > 0;
-    if (s->ramped)
-        s->knee = knee_of(s);
-    return true;
+    return run->options.ramp_s <= 0 || find_knee(s);
 }
 
 void summary_close(struct summary *s)
 {
     free(s->ticks);
     free(s->publics);
+    free(s->points);
     s->ticks = NULL;
     s->publics = NULL;
+    s->points = NULL;
 }
 
 const struct hdr *summary_latency(const struct summary *s, enum latency latency)

@@ -25,7 +25,8 @@ struct summary {
     struct verdict verdict;
     struct threshold thresholds[ASSERTS_MAX];
     uint32_t threshold_count;
-    bool ramped;
+    struct ramp_point *points; /* owned: of the ramp, about one a second; NULL without one */
+    size_t point_count;
     struct knee knee;
 };
 

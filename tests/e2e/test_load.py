@@ -147,7 +147,8 @@ def test_load_counts_those_whom_a_stalled_server_never_answers(t):
 @patient
 def test_load_ramp_looks_for_the_knee(t):
     seen = report(t, "--ramp", "50:400:3", *QUICK)
-    assert seen["knee"].keys() == {"reached", "offered", "p99", "sign"}, seen["knee"]
+    assert seen["knee"].keys() == {"reached", "offered", "p99", "sign", "points"}, seen["knee"]
+    assert len(seen["knee"]["points"]) == 3, seen["knee"]
     assert seen["options"]["loop"] == "open" and seen["audit"]["balances"], seen
 
 
