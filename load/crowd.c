@@ -444,12 +444,13 @@ static void load(struct crowd *c)
         c->arrivals = arrivals_at(o->ramp_from, o->ramp_to, o->ramp_s, o->seed);
     else if (o->rate > 0)
         c->arrivals = arrivals_at(o->rate, o->rate, o->duration_s, o->seed);
-    if (o->duration_s > 0)
+    else if (o->duration_s > 0)
         c->arrivals_end_ns = c->run->start_ns + (uint64_t)(o->duration_s * 1e9);
     while (!all_done(c)) {
-        note_stop(c);
+        /* Before anything ends: who was due comes, even if this thread did not run at the time. */
         if (options_open_loop(o))
             admit_by_schedule(c);
+        note_stop(c);
         while (c->heap_count > 0 && c->heap[0].due_ns <= c->loop.now_ns)
             line_push(c, heap_pop(c));
         use_idle_connections(c);

@@ -78,7 +78,8 @@ struct crowd {
     struct task *heap, *line;
     uint32_t heap_count, heap_room, line_first, line_count, line_room;
     struct arrivals arrivals;
-    uint64_t arrivals_end_ns, give_up_ns;
+    uint64_t arrivals_end_ns; /* closed loop; 0: none. A schedule has its own end */
+    uint64_t give_up_ns;
     uint32_t arrived, active;
     bool arrivals_over, stopping;
 };

@@ -145,6 +145,22 @@ def test_load_counts_those_whom_a_stalled_server_never_answers(t):
 
 
 @patient
+def test_load_admits_who_was_due_while_it_stood_still_itself(t):
+    """Stopped across the end of the arrivals: all come, as late as they are."""
+    shop = t.shop()
+    load = arriving(t, shop, "--rate", 200, "--duration", 1.5, "--watchers", 0, "--spectators", 0)
+    time.sleep(0.5)
+    load.send_signal(signal.SIGSTOP)
+    time.sleep(2)
+    load.send_signal(signal.SIGCONT)
+    out, err = load.communicate(timeout=60 * slack())
+    assert load.returncode == 0, err
+    seen = json.loads(out)
+    assert seen["counts"]["arrivals"] > 230 and seen["latencyMs"]["lag"]["max"] > 1000, (seen["counts"], seen["latencyMs"]["lag"])
+    assert seen["latencyMs"]["buy"]["max"] > 1000, seen["latencyMs"]["buy"]
+
+
+@patient
 def test_load_ramp_looks_for_the_knee(t):
     seen = report(t, "--ramp", "50:400:3", *QUICK)
     assert seen["knee"].keys() == {"reached", "offered", "p99", "sign", "points"}, seen["knee"]
