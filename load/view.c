@@ -14,21 +14,20 @@
 
 #include "load/clock.h"
 
-enum { BAR_CELLS = 32, TICKS_A_SECOND = 1000 / TICK_MS, COLUMNS_DEFAULT = 80 };
+enum {
+    BAR_CELLS = 32,
+    LABEL_COLUMNS = 8,
+    TICKS_A_SECOND = 1000 / TICK_MS,
+    COLUMNS_DEFAULT = 80,
+    ROWS_DEFAULT = 24
+};
 
 void view_open(struct view *v, FILE *out)
 {
     const char *term = getenv("TERM");
-    *v = (struct view){.out = out,
-                       .in_place =
-                           isatty(fileno(out)) == 1 && term != NULL && strcmp(term, "dumb") != 0};
-}
-
-static uint32_t columns_of(const struct view *v)
-{
-    struct winsize size = {0};
-    bool known = ioctl(fileno(v->out), TIOCGWINSZ, &size) == 0 && size.ws_col > 20;
-    return known ? size.ws_col : COLUMNS_DEFAULT;
+    *v = (struct view){.out = out};
+    v->terminal = isatty(fileno(out)) == 1 && term != NULL && strcmp(term, "dumb") != 0;
+    v->in_place = v->terminal;
 }
 
 void view_head(const struct view *v, const struct run *run, const char *url)
@@ -96,68 +95,139 @@ static uint64_t gained(const struct tick *now, const struct tick *ago, enum coun
 
 /* ---- in place ---- */
 
-static void line(struct view *v, uint32_t columns, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+/* Lines of whole fields. A field that is too wide for the rest of its line begins another. */
+struct picture {
+    char text[4096];
+    size_t bytes;
+    uint32_t lines, rows, columns, at; /* at: columns that the line has so far */
+    bool fits;
+};
 
-/* One line, cut at the terminal's edge so that it stays one. */
-static void line(struct view *v, uint32_t columns, const char *format, ...)
+static void put(struct picture *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void field(struct picture *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void put(struct picture *p, const char *format, ...)
 {
-    char text[320];
+    size_t room = sizeof p->text - p->bytes;
     va_list arguments;
     va_start(arguments, format);
-    (void)vsnprintf(text, sizeof text, format, arguments);
+    int len = vsnprintf(p->text + p->bytes, room, format, arguments);
     va_end(arguments);
-    (void)fprintf(v->out, "\r%.*s\033[K\n", (int)(columns - 1), text);
-    v->lines++;
+    p->fits &= len >= 0 && (size_t)len < room;
+    p->bytes += p->fits ? (size_t)len : 0;
 }
 
-static void bar_line(struct view *v, uint32_t columns, const struct moment *m)
+static void begin(struct picture *p, const char *label)
 {
-    char bar[BAR_CELLS + 1];
+    put(p, "\r%-*s", LABEL_COLUMNS, label);
+    p->at = (uint32_t)strlen(label);
+    p->at = p->at > LABEL_COLUMNS ? p->at : LABEL_COLUMNS;
+    p->fits &= p->at < p->columns;
+}
+
+static void end(struct picture *p)
+{
+    put(p, "\033[K\n");
+    p->lines++;
+    p->fits &= p->lines < p->rows; /* the cursor's row is one more */
+}
+
+static void field(struct picture *p, const char *format, ...)
+{
+    char text[64];
+    va_list arguments;
+    va_start(arguments, format);
+    int len = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (p->at + 2 + (uint32_t)len >= p->columns) {
+        end(p);
+        begin(p, "");
+    }
+    put(p, "  %s", text);
+    p->at += 2 + (uint32_t)len;
+    p->fits &= p->at < p->columns;
+}
+
+static struct picture empty_picture(const struct view *v)
+{
+    struct winsize size = {0};
+    (void)ioctl(fileno(v->out), TIOCGWINSZ, &size);
+    return (struct picture){.rows = size.ws_row > 0 ? size.ws_row : ROWS_DEFAULT,
+                            .columns = size.ws_col > 0 ? size.ws_col : COLUMNS_DEFAULT,
+                            .fits = true};
+}
+
+static void bar_line(struct picture *p, const struct moment *m)
+{
+    char label[BAR_CELLS + 16] = "[";
     int full = (int)(m->share * BAR_CELLS);
     for (int i = 0; i < BAR_CELLS; i++)
-        bar[i] = i < full ? '#' : '.';
-    bar[BAR_CELLS] = '\0';
-    line(v, columns, "[%s] %3.0f %%  %.1f s  %" PRIu32 " buyers under way", bar, m->share * 100,
-         m->at_s, m->now.active);
+        label[i + 1] = i < full ? '#' : '.';
+    (void)snprintf(label + BAR_CELLS + 1, sizeof label - BAR_CELLS - 1, "] %3.0f %%",
+                   m->share * 100);
+    begin(p, label);
+    field(p, "%.1f s", m->at_s);
+    field(p, "%" PRIu32 " buyers under way", m->now.active);
+    end(p);
 }
 
-static void brief_line(struct view *v, uint32_t columns, const char *name, const struct brief *b)
+static void stock_line(struct picture *p, const struct run *run, const struct moment *m)
 {
-    if (b->count == 0)
-        line(v, columns, "%-9s -", name);
-    else
-        line(v, columns, "%-9s p50 %9.2f ms   p99 %9.2f ms   max %9.2f ms", name, b->p50_us / 1e3,
-             b->p99_us / 1e3, b->max_us / 1e3);
+    begin(p, "stock");
+    field(p, "available %" PRIu64, m->seen.available);
+    field(p, "held %" PRIu64, m->seen.held);
+    field(p, "sold %" PRIu64 " of %" PRIu32, m->seen.sold, run->options.stock);
+    field(p, "waiting %" PRIu64, m->seen.waiting);
+    end(p);
 }
 
-static void draw_picture(struct view *v, const struct run *run, const struct moment *m)
+static void rates_line(struct picture *p, const struct moment *m)
 {
-    uint32_t columns = columns_of(v);
-    if (v->lines > 0)
-        (void)fprintf(v->out, "\033[%" PRIu32 "A", v->lines);
-    v->lines = 0;
-    bar_line(v, columns, m);
+    static const enum count shown[] = {COUNT_ANSWERS, COUNT_ACCEPTED, COUNT_WAITING, COUNT_REFUSED,
+                                       COUNT_PAID};
+    begin(p, "a second");
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
+        field(p, "%s %" PRIu64, count_name(shown[i]), gained(&m->now, &m->second_ago, shown[i]));
+    field(p, "durable %" PRIu64, gained(&m->seen, &m->seen_second_ago, COUNT_DURABLE));
+    end(p);
+}
+
+static void brief_line(struct picture *p, const char *name, const struct brief *b)
+{
+    begin(p, name);
+    if (b->count == 0) {
+        field(p, "-");
+    } else {
+        field(p, "p50 %9.2f ms", b->p50_us / 1e3);
+        field(p, "p99 %9.2f ms", b->p99_us / 1e3);
+        field(p, "max %9.2f ms", b->max_us / 1e3);
+    }
+    end(p);
+}
+
+/* False when the terminal is too small: nothing is drawn then. */
+static bool draw_picture(struct view *v, const struct run *run, const struct moment *m)
+{
+    struct picture p = empty_picture(v);
+    bar_line(&p, m);
     if (run_has_token(run))
-        line(v, columns,
-             "stock     available %" PRIu64 "  held %" PRIu64 "  sold %" PRIu64 " of %" PRIu32
-             "  waiting %" PRIu64,
-             m->seen.available, m->seen.held, m->seen.sold, run->options.stock, m->seen.waiting);
-    line(v, columns,
-         "a second  answers %" PRIu64 "  accepted %" PRIu64 "  waiting %" PRIu64
-         "  refused %" PRIu64 "  paid %" PRIu64 "  durable %" PRIu64,
-         gained(&m->now, &m->second_ago, COUNT_ANSWERS),
-         gained(&m->now, &m->second_ago, COUNT_ACCEPTED),
-         gained(&m->now, &m->second_ago, COUNT_WAITING),
-         gained(&m->now, &m->second_ago, COUNT_REFUSED),
-         gained(&m->now, &m->second_ago, COUNT_PAID),
-         gained(&m->seen, &m->seen_second_ago, COUNT_DURABLE));
-    brief_line(v, columns, "buy", &m->now.buy);
-    brief_line(v, columns, "pay", &m->now.paid);
-    brief_line(v, columns, "frame", &m->now.frame);
-    brief_line(v, columns, "public", &m->seen.frame);
-    if (m->now.counts[COUNT_ERRORS] > 0)
-        line(v, columns, "errors    %" PRIu64, m->now.counts[COUNT_ERRORS]);
+        stock_line(&p, run, m);
+    rates_line(&p, m);
+    brief_line(&p, "buy", &m->now.buy);
+    brief_line(&p, "pay", &m->now.paid);
+    brief_line(&p, "frame", &m->now.frame);
+    brief_line(&p, "public", &m->seen.frame);
+    if (m->now.counts[COUNT_ERRORS] > 0) {
+        begin(&p, "errors");
+        field(&p, "%" PRIu64, m->now.counts[COUNT_ERRORS]);
+        end(&p);
+    }
+    if (p.fits && v->lines > 0)
+        (void)fprintf(v->out, "\033[%" PRIu32 "A", v->lines);
+    if (p.fits)
+        (void)fprintf(v->out, "%s\033[J", p.text);
+    v->lines = p.fits ? p.lines : 0;
+    return p.fits;
 }
 
 /* ---- plain ---- */
@@ -181,9 +251,8 @@ static void plain_line(const struct view *v, const struct moment *m)
 static void show(struct view *v, const struct run *run)
 {
     const struct moment moment = moment_of(run);
-    if (v->in_place)
-        draw_picture(v, run, &moment);
-    else
+    v->in_place = v->terminal && draw_picture(v, run, &moment);
+    if (!v->in_place)
         plain_line(v, &moment);
     (void)fflush(v->out);
 }

@@ -1,6 +1,6 @@
 /*
- * view.h: what a person sees while the load runs: on a terminal a few lines that update in place, else one plain
- * line a second.
+ * view.h: what a person sees while the load runs: on a terminal a few lines that update in place, else (also where
+ * they do not fit) one plain line a second.
  *
  * Thread: main. In: the ticks that the load threads have published. Out: to the given file. Cannot fail.
  */
@@ -13,7 +13,7 @@
 
 struct view {
     FILE *out;
-    bool in_place;
+    bool terminal, in_place;
     uint32_t lines;     /* drawn, to be drawn over */
     uint32_t last_tick; /* shown */
 };

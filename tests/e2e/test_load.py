@@ -3,6 +3,7 @@ test_load.py: flashload from the outside: runs that balance, books that a lying 
 thresholds, errors, Ctrl-C, and what it writes. The program beside the binary under test is the one that is run.
 """
 import contextlib
+import fcntl
 import http.server
 import json
 import os
@@ -11,7 +12,9 @@ import re
 import select
 import signal
 import socket
+import struct
 import subprocess
+import termios
 import threading
 import time
 
@@ -450,11 +453,12 @@ def test_load_ends_on_ctrl_c_while_it_makes_its_sales(t):
     assert os.listdir(t.folder) == [], "its temporary directory is left behind"
 
 
-@patient
-def test_load_draws_in_place_on_a_terminal(t):
-    argv, environment = command(t, ["--rate", 100, "--duration", 1, *QUICK])
+def on_terminal(t, columns, rows, *args):
+    """What flashload writes to a terminal of that size."""
+    argv, environment = command(t, [*args, *QUICK])
     environment["TERM"] = "xterm"
     main, side = pty.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     load = subprocess.Popen(argv, env=environment, stdin=side, stdout=side, stderr=side)
     os.close(side)
     seen = b""
@@ -463,9 +467,38 @@ def test_load_draws_in_place_on_a_terminal(t):
             seen += data
     os.close(main)
     assert load.wait(30 * slack()) == 0, seen
-    assert re.search(rb"\r\[[#.]{32}\] +\d+ %", seen) and b"\x1b[K" in seen, seen
-    assert re.search(rb"\x1b\[\d+A\r\[", seen), f"nothing was drawn over: {seen}"
-    assert b"\x1b" not in run(t, "small", *QUICK).stdout.encode()
+    return seen.decode()
+
+
+def drawn_lines(seen):
+    return re.findall(r"\r([^\r\n]*)\x1b\[K\r\n", seen)
+
+
+@patient
+def test_load_draws_in_place_on_a_terminal(t):
+    seen = on_terminal(t, 80, 24, "--rate", 100, "--duration", 1)
+    assert re.search(r"\r\[[#.]{32}\] +\d+ %", seen), seen
+    assert re.search(r"\x1b\[\d+A\r\[", seen), f"nothing was drawn over: {seen}"
+    assert "\x1b" not in run(t, "small", *QUICK).stdout
+
+
+@patient
+def test_load_draws_whole_fields_only_however_wide_the_terminal(t):
+    for columns in (45, 80):
+        lines = drawn_lines(on_terminal(t, columns, 24, "--rate", 500, "--duration", 1))
+        assert lines and max(map(len, lines)) < columns, (columns, lines)
+        fields = [field for line in lines for field in re.split(r"  +(?=[a-z])", line[10:])]
+        for name, value in (("durable", r"\d+"), ("waiting", r"\d+"), ("sold", r"\d+ of \d+"), ("max", r" *\d+\.\d\d ms")):
+            shown = [field for field in fields if field.startswith(name)]
+            assert shown and all(re.fullmatch(f"{name} {value}", field.rstrip()) for field in shown), (columns, name, lines)
+
+
+@patient
+def test_load_draws_nothing_in_place_where_it_does_not_fit(t):
+    for columns, rows in ((20, 24), (80, 6)):
+        seen = on_terminal(t, columns, rows, "--rate", 100, "--duration", 1)
+        assert "\x1b" not in seen and re.search(r"\d+ answers/s", seen), (columns, rows, seen)
+        assert seen.count("answers/s") < 8, seen
 
 
 # ----------------------------------------------------------------------------------- what it writes
