@@ -12,6 +12,8 @@
 
 #define LAG_NOTABLE_NS UINT64_C(2000000)
 
+enum { SPAN_COLUMNS = 9 };
+
 /* 1234567 as 1,234,567; four of them can be in use at once. */
 static const char *grouped(uint64_t number)
 {
@@ -28,43 +30,43 @@ static const char *grouped(uint64_t number)
     return room;
 }
 
-/* A duration in the unit that fits, four significant digits at most. */
-static void put_span(FILE *out, uint64_t span_ns)
+/* A duration in the unit that fits, with so many digits. */
+static void put_span(FILE *out, int width, int digits, uint64_t span_ns)
 {
-    double us = (double)span_ns / 1e3;
-    if (us < 1000)
-        (void)fprintf(out, "%8.1f us", us);
-    else if (us < 1e6)
-        (void)fprintf(out, "%8.2f ms", us / 1e3);
-    else
-        (void)fprintf(out, "%8.2f s ", us / 1e6);
+    static const char *const units[] = {"us", "ms", "s"};
+    double value = (double)span_ns / 1e3;
+    int unit = 0;
+    for (; unit < 2 && value >= 999.5; unit++)
+        value /= 1000;
+    int decimals = digits - (value < 9.995 ? 1 : value < 99.95 ? 2 : 3);
+    (void)fprintf(out, "%*.*f %-2s", width - 3, decimals > 0 ? decimals : 0, value, units[unit]);
 }
 
 static void put_latencies(const struct summary *s, FILE *out)
 {
     static const double percents[] = {50, 90, 99, 99.9, 99.99};
-    (void)fprintf(out, "\nlatency %s\n%-13s %10s",
+    (void)fprintf(out, "\nlatency %s\n%-12s %10s",
                   options_open_loop(&s->run->options) ? "(from the scheduled time)"
                                                       : "(from the request)",
                   "", "count");
     for (size_t i = 0; i < sizeof percents / sizeof *percents; i++)
-        (void)fprintf(out, "  %*sp%g",
-                      percents[i] < 99.5    ? 7
-                      : percents[i] < 99.95 ? 5
-                                            : 4,
+        (void)fprintf(out, "%*sp%g",
+                      percents[i] < 99.5    ? 6
+                      : percents[i] < 99.95 ? 4
+                                            : 3,
                       "", percents[i]);
-    (void)fprintf(out, "         max\n");
+    (void)fprintf(out, "      max\n");
     for (int l = 0; l < LATENCY_COUNT; l++) {
         const struct hdr *hdr = summary_latency(s, (enum latency)l);
         if (hdr->count == 0)
             continue;
-        (void)fprintf(out, "%-13s %10s", latency_name((enum latency)l), grouped(hdr->count));
+        (void)fprintf(out, "%-12s %10s", latency_name((enum latency)l), grouped(hdr->count));
         for (size_t i = 0; i < sizeof percents / sizeof *percents; i++)
-            put_span(out, hdr_percentile(hdr, percents[i]));
-        put_span(out, hdr->max);
+            put_span(out, SPAN_COLUMNS, 3, hdr_percentile(hdr, percents[i]));
+        put_span(out, SPAN_COLUMNS, 3, hdr->max);
         (void)fputc('\n', out);
     }
-    (void)fprintf(out, "frame: from the reply to the buyer's own stream; _public: a spectator's; "
+    (void)fprintf(out, "frame: from the reply to the buyer's own stream; _public: a spectator's;\n"
                        "_events: all events\n");
 }
 
@@ -144,7 +146,7 @@ static void put_thresholds(const struct summary *s, FILE *out)
         if (isnan(t->found))
             (void)fprintf(out, "nothing was measured\n");
         else if (statistic_is_latency(t->statistic))
-            put_span(out, (uint64_t)t->found), (void)fputc('\n', out);
+            put_span(out, 3, 5, (uint64_t)t->found), (void)fputc('\n', out);
         else
             (void)fprintf(out, "%g\n", t->found);
     }

@@ -69,6 +69,8 @@ def test_load_small_on_a_server_of_its_own(t):
     done = must(run(t, "small", *QUICK, "--seed", 5), 0)
     assert "the books balance: " in done.stdout and "100 own streams" in done.stdout, done.stdout
     assert "seed 5" in done.stdout, done.stdout
+    table = re.search(r"^latency .*?^frame:", done.stdout, re.M | re.S)[0].split("\n")
+    assert len(table) > 9 and max(map(len, table)) <= 80, "\n".join(table)
     assert os.listdir(t.folder) == [], "its temporary directory is left behind"
 
 
