@@ -486,7 +486,11 @@ bool descriptors_suffice(const struct run *run, char *error)
 {
     const struct options *o = &run->options;
     struct rlimit limit = {0};
-    uint64_t needed = (uint64_t)o->connections + o->spectators + o->watchers + OTHER_DESCRIPTORS;
+    uint64_t streams = (uint64_t)o->spectators + o->watchers, rest = o->connections;
+    /* A server of our own has the same limit, and gives streams three quarters of it. */
+    if (o->url == NULL && rest < (streams + 1) / 3 + 1)
+        rest = (streams + 1) / 3 + 1;
+    uint64_t needed = streams + rest + OTHER_DESCRIPTORS;
     (void)getrlimit(RLIMIT_NOFILE, &limit);
     if (limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
@@ -497,10 +501,11 @@ bool descriptors_suffice(const struct run *run, char *error)
         return true;
     return complain(error,
                     "too few descriptors: %" PRIu64
-                    " are needed (%u connections, %u spectators, %u watchers, %d others), "
-                    "the limit is %" PRIu64 "; raise it (ulimit -n %" PRIu64 ") or ask for less",
-                    needed, o->connections, o->spectators, o->watchers, OTHER_DESCRIPTORS,
-                    (uint64_t)limit.rlim_cur, needed);
+                    " are needed (%u connections, %u spectators, %u watchers, and what flashload "
+                    "and a server of its own need besides), the limit is %" PRIu64
+                    "; raise it (ulimit -n %" PRIu64 ") or ask for less",
+                    needed, o->connections, o->spectators, o->watchers, (uint64_t)limit.rlim_cur,
+                    needed);
 }
 
 uint64_t process_cpu_ns(pid_t pid)
