@@ -213,9 +213,9 @@ static void on_body(void *self, struct link *link, const char *bytes, size_t len
     a->viewer = &a->viewers[link->index];
     not_opening(a, a->viewer);
     if (link->parser.status_code != 200) {
-        run_fail(a->run, "%s was refused with status %u: %.*s",
-                 a->viewer->is_observer ? "the stream of all events" : "a spectator's stream",
-                 link->parser.status_code, (int)(len < 120 ? len : 120), bytes);
+        run_fail_refused(
+            a->run, a->viewer->is_observer ? "the stream of all events" : "a spectator's stream",
+            link->parser.status_code, bytes, len);
         link_close(link);
         return;
     }

@@ -129,10 +129,22 @@ static void on_open(void *self, struct link *link)
         watcher_opens(c, link);
         return;
     }
-    crowd_not_opening(c, &c->visits[link->index].opening);
-    c->visits[link->index].busy = false;
-    c->visits[link->index].open = true;
-    c->idle[c->idle_count++] = link->index;
+    if (c->visits[link->index].met) {
+        c->visits[link->index].open = true;
+        c->idle[c->idle_count++] = link->index;
+    } else {
+        request_greeting(c, link);
+        link_send(link);
+    }
+}
+
+/* The greeting is answered: the connection is the server's. */
+static void met(struct crowd *c, struct link *link, struct visit *v)
+{
+    crowd_not_opening(c, &v->opening);
+    if (link->parser.status_code != 200)
+        run_fail_refused(c->run, "a connection", link->parser.status_code, v->body, v->body_bytes);
+    v->met = v->open = true;
     atomic_fetch_add_explicit(&c->run->connections_open, 1, memory_order_relaxed);
 }
 
@@ -157,14 +169,17 @@ static void on_answer(void *self, struct link *link)
         return;
     }
     struct visit *v = &c->visits[link->index];
-    if (!v->busy) {
+    if (!v->met) {
+        met(c, link, v);
+    } else if (v->busy) {
+        v->busy = false;
+        c->in_flight--;
+        buyer_answered(c, v, link->parser.status_code);
+    } else {
         link->error = EPROTO; /* an answer to nothing */
         link_close(link);
         return;
     }
-    v->busy = false;
-    c->in_flight--;
-    buyer_answered(c, v, link->parser.status_code);
     if (llhttp_should_keep_alive(&link->parser))
         c->idle[c->idle_count++] = link->index;
     else

@@ -51,8 +51,9 @@ struct visit {
     struct task task;
     uint64_t sent_ns;
     bool busy;
-    bool opening;
-    bool open;      /* the connection is, or was before on_closed */
+    bool opening; /* counted in `connecting` until the first answer comes */
+    bool met;  /* it has had an answer: the kernel takes connections that the server never will */
+    bool open; /* the connection is, or was before on_closed */
     bool lost_once; /* it could not connect; after a second time it is given up */
     uint32_t body_bytes;
     char body[BODY_BYTES_MAX];
@@ -111,6 +112,8 @@ void buyer_hears(struct crowd *crowd, uint32_t index, enum seen_kind kind);
 
 /* request.c: fills link->request. */
 void request_step(struct crowd *crowd, struct link *link, const struct task *task);
+/* A first look at the sale, before the start, which nobody measures. */
+void request_greeting(struct crowd *crowd, struct link *link);
 /* A stream, after this id if it is not 0. */
 void request_stream(const struct site *site, struct link *link, const char *path, bool with_token,
                     uint64_t after_id);

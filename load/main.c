@@ -31,7 +31,7 @@
 enum {
     EXIT_NOTHING_RUN = 2,
     EXIT_LEFT_AT_ONCE = 130,
-    READY_PATIENCE_MS = 60000,
+    READY_PATIENCE_MS = 10000, /* since the last one that opened */
     SETTLE_PATIENCE_MS = 10000,
     OWN_PATIENCE_MS = 3000
 };
@@ -143,6 +143,23 @@ static bool all_open(const struct run *run)
            atomic_load(&run->observer_open) >= (run_has_token(run) ? 1u : 0u);
 }
 
+static uint32_t open_count(const struct run *run)
+{
+    return atomic_load(&run->connections_open) + atomic_load(&run->watchers_open) +
+           atomic_load(&run->spectators_open) + atomic_load(&run->observer_open);
+}
+
+static void say_what_opened(struct run *run)
+{
+    const struct options *o = &run->options;
+    run_fail(run,
+             "the server answers on %u of %u connections, %u of %u own streams and %u of %u "
+             "spectators' streams, and for %d s on no other: it may lack descriptors (ulimit -n) "
+             "or limit its connections or streams",
+             run->connections_open, o->connections, run->watchers_open, o->watchers,
+             run->spectators_open, o->spectators, READY_PATIENCE_MS / 1000);
+}
+
 /* The threads, and everything that is open before the clock starts. */
 static bool get_ready(struct process *p)
 {
@@ -152,14 +169,14 @@ static bool get_ready(struct process *p)
         (void)snprintf(p->error, sizeof p->error, "cannot start threads");
         return false;
     }
-    uint64_t end_ns = clock_ns() + READY_PATIENCE_MS * NS_PER_MS;
+    uint32_t seen = 0, open;
+    uint64_t end_ns = 0;
     while (!all_open(run) && !atomic_load(&run->failed) && signals_seen == 0) {
+        if ((open = open_count(run)) != seen || end_ns == 0)
+            end_ns = clock_ns() + READY_PATIENCE_MS * NS_PER_MS;
+        seen = open;
         if (clock_ns() > end_ns)
-            run_fail(run,
-                     "only %u of %u connections, %u of %u own streams and %u of %u spectators "
-                     "could be opened",
-                     run->connections_open, run->options.connections, run->watchers_open,
-                     run->options.watchers, run->spectators_open, run->options.spectators);
+            say_what_opened(run);
         clock_sleep_ms(2);
     }
     while (atomic_load(&run->failed) && !atomic_load(&run->failure_written))

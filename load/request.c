@@ -124,6 +124,14 @@ void request_step(struct crowd *crowd, struct link *link, const struct task *tas
     link->request_bytes = (uint32_t)(pen.at - link->request);
 }
 
+void request_greeting(struct crowd *crowd, struct link *link)
+{
+    const char *sale_id = crowd->run->sales[0].id;
+    struct pen pen = {link->request};
+    get(&pen, crowd, "/sales/", sale_id, strlen(sale_id));
+    link->request_bytes = (uint32_t)(pen.at - link->request);
+}
+
 void request_stream(const struct site *site, struct link *link, const char *path, bool with_token,
                     uint64_t after_id)
 {

@@ -56,6 +56,16 @@ void run_fail(struct run *run, const char *format, ...)
     atomic_store_explicit(&run->stop, true, memory_order_relaxed);
 }
 
+void run_fail_refused(struct run *run, const char *what, unsigned status, const char *body,
+                      size_t body_bytes)
+{
+    struct span detail = field_named(body, body_bytes, "detail");
+    run_fail(run, "%s was refused with status %u%s%.*s%s", what, status, detail.len > 0 ? ": " : "",
+             (int)(detail.len < 200 ? detail.len : 200), detail.len > 0 ? detail.data : "",
+             status == 503 ? "; the server may lack descriptors (ulimit -n) or limit its streams"
+                           : "");
+}
+
 /* Every so many buyers, at most ten: of a crowd whose last ones may never come, the first are watched. */
 static uint32_t watcher_stride(const struct options *o)
 {

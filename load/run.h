@@ -13,7 +13,7 @@
 #include "load/measure.h"
 #include "load/options.h"
 
-enum { HOST_BYTES_MAX = 272, PREFIX_BYTES_MAX = 128, TOKEN_BYTES_MAX = 1024, FAILURE_BYTES = 256 };
+enum { HOST_BYTES_MAX = 272, PREFIX_BYTES_MAX = 128, TOKEN_BYTES_MAX = 1024, FAILURE_BYTES = 384 };
 
 /* Where the server is. */
 struct site {
@@ -82,6 +82,9 @@ uint32_t run_sale_of(const struct run *run, struct span id); /* NO_SALE: none of
 bool run_index_sales(struct run *run);
 /* A failure that ends the run: the first one's words stay. Any thread. */
 void run_fail(struct run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same, for a link that the server refused with this problem as the answer's body. */
+void run_fail_refused(struct run *run, const char *what, unsigned status, const char *body,
+                      size_t body_bytes);
 /* Whether a buyer has a stream of their own, and whose the n-th is. */
 uint32_t run_buyer_of_watcher(const struct run *run, uint32_t watcher);
 bool run_is_watched(const struct run *run, uint32_t buyer);

@@ -82,8 +82,7 @@ void watcher_body(struct crowd *c, struct link *link, const char *bytes, size_t 
     struct hearing hearing = {c, watcher_of(c, link)};
     crowd_not_opening(c, &hearing.watcher->opening);
     if (link->parser.status_code != 200) {
-        run_fail(c->run, "a buyer's own stream was refused with status %u: %.*s",
-                 link->parser.status_code, (int)(len < 120 ? len : 120), bytes);
+        run_fail_refused(c->run, "a buyer's own stream", link->parser.status_code, bytes, len);
         link_close(link);
     } else if (!sse_feed(&hearing.watcher->sse, bytes, len, heard, &hearing)) {
         run_fail(c->run, "no memory for a stream");

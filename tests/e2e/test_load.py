@@ -380,7 +380,8 @@ def refused(t, *args, saying, env=None, prefix=()):
     lines = done.stderr.strip().split("\n")
     assert len(lines) == 1 and lines[0].startswith("flashload: "), done.stderr
     for words in saying:
-        assert words in lines[0], f"{words!r} not in {lines[0]!r}"
+        assert re.search(words, lines[0]) if isinstance(words, re.Pattern) else words in lines[0], \
+            f"{words!r} not in {lines[0]!r}"
 
 
 def test_load_refuses_wrong_options(t):
@@ -431,6 +432,17 @@ def test_load_says_how_many_descriptors_it_needs(t):
     # enough for flashload, not for its server, which gives streams three quarters of them
     refused(t, "--connections", 10, "--spectators", 190, "--watchers", 100, **limited,
             saying=["too few descriptors", "484", "ulimit -n"])
+
+
+@patient
+def test_load_says_what_a_server_without_descriptors_answers_on(t):
+    """Its kernel takes connections that it never will."""
+    shop = t.shop(descriptors=100)
+    token = {"FLASHD_TOKEN": shop.admin}
+    refused(t, "--url", url(shop.port), "--connections", 300, "--watchers", 0, env=token, saying=[
+        "descriptors", re.compile(r"answers on ([1-9]|[1-9]\d) of 300 connections, 0 of 0 own streams")])
+    refused(t, "--url", url(shop.port), "--connections", 2, "--spectators", 90, "--watchers", 0, env=token, saying=[
+        "a spectator's stream was refused with status 503: the server has as many streams as it may", "descriptors"])
 
 
 # ----------------------------------------------------------------------------------- the view, Ctrl-C
