@@ -73,7 +73,7 @@ static void leave_if_asked_twice(struct process *p)
 {
     if (signals_seen < 2)
         return;
-    (void)own_server_stop(&p->own);
+    (void)own_server_stop(&p->own, p->error);
     _exit(EXIT_LEFT_AT_ONCE);
 }
 
@@ -363,8 +363,8 @@ static int finish(struct process *p)
     s->server_cpu_ns = p->server_cpu_ns;
     (void)snprintf(s->url, sizeof s->url, "%s", p->url);
     make_books(p);
-    if (!own_server_stop(&p->own))
-        (void)snprintf(s->audit_error, sizeof s->audit_error, "flashd did not end well");
+    if (!own_server_stop(&p->own, p->error))
+        (void)snprintf(s->audit_error, sizeof s->audit_error, "%s", p->error);
     for (uint32_t i = 0; i < s->threshold_count; i++)
         (void)threshold_holds(&s->thresholds[i], summary_figure, s);
     return write_reports(p) ? summary_exit_status(s) : EXIT_NOTHING_RUN;
@@ -372,7 +372,6 @@ static int finish(struct process *p)
 
 static void close_all(struct process *p)
 {
-    (void)own_server_stop(&p->own);
     summary_close(&p->summary);
     ledger_close(&p->run.ledger);
     measures_close(&p->run.buyers);
@@ -411,6 +410,7 @@ int main(int argc, char **argv)
         status = finish(p);
     } else {
         end_threads(p);
+        (void)own_server_stop(&p->own, p->error); /* if it has died, that is why */
         (void)complain(p->error);
     }
     close_all(p);

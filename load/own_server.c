@@ -125,17 +125,22 @@ static bool read_line(int fd, char *line, size_t line_bytes)
     return false;
 }
 
-static void last_of_log(const char *path, char *text, size_t text_bytes)
+/* The last line of the child's log that is not empty; without its end, and cut where it is too long. */
+static void last_of_log(const struct own_server *own, char *text, size_t text_bytes)
 {
+    char path[PATH_BYTES_MAX + 8], *line = NULL;
+    size_t room = 0;
+    (void)snprintf(path, sizeof path, "%s/log", own->directory);
+    (void)snprintf(text, text_bytes, "it says nothing");
     FILE *file = fopen(path, "re");
-    text[0] = '\0';
-    if (file == NULL)
-        return;
-    if (fseek(file, -(long)(text_bytes - 1), SEEK_END) != 0)
-        rewind(file);
-    size_t len = fread(text, 1, text_bytes - 1, file);
-    text[len] = '\0';
-    (void)fclose(file);
+    while (file != NULL && getline(&line, &room, file) > 0) {
+        line[strcspn(line, "\r\n")] = '\0';
+        if (*line != '\0')
+            (void)snprintf(text, text_bytes, "%s", line);
+    }
+    free(line);
+    if (file != NULL)
+        (void)fclose(file);
 }
 
 static bool mint_token(char *flashd, const struct options *options, const char *secret,
@@ -182,10 +187,10 @@ bool own_server_start(struct own_server *own, const struct options *options, str
         (void)close(out);
         return true;
     }
-    last_of_log(log, why, sizeof why);
-    (void)snprintf(error, TARGET_ERROR_BYTES, "flashd did not start: %s", why);
     if (out >= 0)
         (void)close(out);
+    last_of_log(own, why, sizeof why);
+    (void)snprintf(error, TARGET_ERROR_BYTES, "flashd did not start: %s", why);
     return false;
 }
 
@@ -197,25 +202,45 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
     return remove(path);
 }
 
-static bool end_child(pid_t pid)
+/* Whether it had to be killed. */
+static bool end_child(pid_t pid, int *status)
 {
-    int status = 0;
     uint64_t end_ns = clock_ns() + STOP_PATIENCE_MS * NS_PER_MS;
     (void)kill(pid, SIGTERM);
-    while (waitpid(pid, &status, WNOHANG) == 0) {
+    while (waitpid(pid, status, WNOHANG) == 0) {
         if (clock_ns() > end_ns) {
             (void)kill(pid, SIGKILL);
-            (void)waitpid(pid, &status, 0);
-            return false;
+            (void)waitpid(pid, status, 0);
+            return true;
         }
         clock_sleep_ms(5);
     }
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    return false;
 }
 
-bool own_server_stop(struct own_server *own)
+static bool stop_child(const struct own_server *own, char *error)
 {
-    bool good = own->pid == 0 || end_child(own->pid);
+    char said[400];
+    int status = 0;
+    bool killed = end_child(own->pid, &status);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return true;
+    last_of_log(own, said, sizeof said);
+    if (killed)
+        (void)snprintf(error, TARGET_ERROR_BYTES, "flashd did not stop within %d s: %s",
+                       STOP_PATIENCE_MS / 1000, said);
+    else if (WIFSIGNALED(status))
+        (void)snprintf(error, TARGET_ERROR_BYTES, "flashd was killed by signal %d (%s): %s",
+                       WTERMSIG(status), strsignal(WTERMSIG(status)), said);
+    else
+        (void)snprintf(error, TARGET_ERROR_BYTES, "flashd ended with status %d: %s",
+                       WEXITSTATUS(status), said);
+    return false;
+}
+
+bool own_server_stop(struct own_server *own, char *error)
+{
+    bool good = own->pid == 0 || stop_child(own, error);
     own->pid = 0;
     if (own->directory[0] != '\0')
         (void)nftw(own->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);

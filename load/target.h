@@ -22,8 +22,9 @@ struct own_server {
 /* Starts flashd beside our own executable, on a free port; fills site->token. */
 bool own_server_start(struct own_server *own, const struct options *options, struct site *site,
                       char *error);
-/* Stops it and removes its directory; also after a failed start. False when it did not end well. */
-bool own_server_stop(struct own_server *own);
+/* Stops it and removes its directory; also after a failed start. False when it did not end well, with how it ended and
+ * the last line of its log. */
+bool own_server_stop(struct own_server *own, char *error);
 
 bool site_parse(struct site *site, const char *url, char *error);
 bool site_take_token(struct site *site, const struct options *options, char *error);

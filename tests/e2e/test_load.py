@@ -358,6 +358,31 @@ def test_load_says_when_the_server_dies(t):
     assert "server" in json.loads(out)["audit"]["error"], out[-2000:]
 
 
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def test_load_says_how_its_own_server_died(t):
+    argv, environment = command(t, ["--rate", 100, "--duration", 60])
+    load = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    read_until(" answers/s", load.stdout)
+    os.kill(children(load.pid)[0], signal.SIGKILL)
+    out, err = load.communicate(timeout=60 * slack())
+    assert load.returncode == 1 and "flashd was killed by signal 9 (Killed)" in out, (load.returncode, out, err)
+    assert os.listdir(t.folder) == [], "its temporary directory is left behind"
+
+
+@patient
+def test_load_says_what_its_own_server_said_at_last(t):
+    argv, environment = command(t, ["medium", "--pay-ratio", 1])
+    full = subprocess.run(["bash", "-c", 'ulimit -f 800; exec "$@"', "bash", *argv], env=environment, capture_output=True,
+                          text=True, timeout=60 * slack())
+    assert full.returncode == 1, (full.returncode, full.stdout, full.stderr)
+    assert re.search(r"flashd ended with status 70: .*commit: disk I/O error", full.stdout), full.stdout
+    refused(t, env={"FLASHD_WORKERS": "none"}, saying=["flashd did not start", "FLASHD_WORKERS", '"none"'])
+
+
 # -------------------------------------------------------------------------------------- thresholds
 
 @patient
