@@ -66,7 +66,6 @@ static void prepare_environment(const struct options *options, const char *secre
 {
     char streams[16];
     (void)snprintf(streams, sizeof streams, "%u", options->spectators + options->watchers + 16);
-    (void)unsetenv("FLASHD_TOKEN"); /* no setting of flashd's: it would refuse it */
     (void)unsetenv("FLASHD_JWT_SECRET_FILE");
     (void)setenv("FLASHD_JWT_SECRET", secret, 1);
     set_variable("FLASHD_MAX_STREAMS", streams);

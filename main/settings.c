@@ -85,10 +85,11 @@ enum { ROW_COUNT = sizeof rows / sizeof rows[0] };
 static_assert(sizeof rows / sizeof rows[0] <= sizeof((struct settings *)0)->origins,
               "struct settings keeps an origin for each row");
 
-/* FLASHD_ variables that are not settings but switches of the tests' builds. */
-static bool is_test_variable(const char *name)
+/* FLASHD_ variables that are not settings but a token for flashload and scripts, or switches of the tests' builds. */
+static bool is_of_others(const char *name)
 {
-    return strcmp(name, "FLASHD_FAULT") == 0 || strncmp(name, "FLASHD_TEST_", 12) == 0;
+    return strcmp(name, "FLASHD_TOKEN") == 0 || strcmp(name, "FLASHD_FAULT") == 0 ||
+           strncmp(name, "FLASHD_TEST_", 12) == 0;
 }
 
 static void *field_of(const struct row *row, struct settings *settings)
@@ -232,7 +233,7 @@ static bool is_known_variable(const char *name)
         if (rows[i].extra_env != NULL && strcmp(name, rows[i].extra_env) == 0)
             return true;
     }
-    return is_test_variable(name);
+    return is_of_others(name);
 }
 
 /* Only the name is shown: the value may be a secret under a mistyped name. */

@@ -9,7 +9,8 @@
  * Out:    struct settings, or one line that names the setting, the value and what is allowed. A secret is
  *         never part of that line.
  * Fails:  on the first bad or unknown flag, FLASHD_ variable or value, in this order; nothing has been
- *         created by then. FLASHD_FAULT and FLASHD_TEST_* belong to the tests and are let through.
+ *         created by then. FLASHD_FAULT and FLASHD_TEST_* belong to the tests, FLASHD_TOKEN to flashload and
+ *         scripts; all are let through.
  *
  * A new setting is a field here and a row of the table in settings.c.
  */

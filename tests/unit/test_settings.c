@@ -624,6 +624,7 @@ static void unknown_flashd_variables_are_refused_by_name_only(void **state)
         "FLASHD_listen",
         "FLASHD_TEST",
         "FLASHD_FAULTS",
+        "FLASHD_TOKENS",
         "FLASHD_LISTEN-ON",
         "FLASHD_A_NAME_LONGER_THAN_ANY_FLAG_COULD_EVER_BE_AND_THEN_SOME_MORE_OF_IT_STILL"};
     for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
@@ -637,6 +638,7 @@ static void unknown_flashd_variables_are_refused_by_name_only(void **state)
 static void variables_of_the_tests_and_of_others_pass(void **state)
 {
     (void)state;
+    set("FLASHD_TOKEN", "a.b.c");
     set("FLASHD_FAULT", "commit:3");
     set("FLASHD_TEST_ANYTHING", "1");
     set("FLASHD_TEST_OF_A_NAME_LONGER_THAN_ANY_FLAG_COULD_EVER_BE_AND_THEN_SOME", "1");
