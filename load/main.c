@@ -8,8 +8,8 @@
  *
  * Ctrl-C ends the load; the books are made and the report is written. A second one leaves at once.
  *
- * Thread: main, and it starts the other two. Exit status: 0 the books balance and the thresholds hold, 99 a
- * threshold does not, 1 the books do not balance, 2 there was nothing to run.
+ * Thread: main, and it starts the other two and "signals". Exit status: 0 the books balance and the thresholds
+ * hold, 99 a threshold does not, 1 the books do not balance, 2 there was nothing to run.
  */
 #include <inttypes.h>
 #include <jansson.h>
@@ -36,8 +36,6 @@ enum {
     OWN_PATIENCE_MS = 3000
 };
 
-static volatile sig_atomic_t signals_seen;
-
 static struct process {
     struct run run;
     struct summary summary;
@@ -54,27 +52,41 @@ static struct process {
 
 /* ---- signals ---- */
 
-static void note_signal(int number)
+/* Who takes it ends the process: main has no say any more once its server is killed under it. */
+static pthread_mutex_t ending = PTHREAD_MUTEX_INITIALIZER;
+
+/* A thread of its own, so that the second one is heard whatever main waits for. */
+static void *hear_signals(void *stop)
 {
-    (void)number;
-    signals_seen = signals_seen + 1;
+    int number;
+    (void)pthread_setname_np(pthread_self(), "signals");
+    (void)sigwait(stop, &number);
     atomic_store_explicit(&process.run.interrupted, true, memory_order_relaxed);
-}
-
-static void catch_signals(void)
-{
-    const struct sigaction action = {.sa_handler = note_signal};
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
-}
-
-static void leave_if_asked_twice(struct process *p)
-{
-    if (signals_seen < 2)
-        return;
-    (void)own_server_stop(&p->own, p->error);
+    (void)sigwait(stop, &number);
+    (void)pthread_mutex_lock(&ending);
+    own_server_kill(&process.own);
     _exit(EXIT_LEFT_AT_ONCE);
+}
+
+/* Before any other thread starts: all of them leave the signals to that one. */
+static bool catch_signals(char *error)
+{
+    static sigset_t stop;
+    pthread_t thread;
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)sigemptyset(&stop);
+    (void)sigaddset(&stop, SIGINT);
+    (void)sigaddset(&stop, SIGTERM);
+    (void)pthread_sigmask(SIG_BLOCK, &stop, NULL);
+    if (pthread_create(&thread, NULL, hear_signals, &stop) == 0)
+        return true;
+    (void)snprintf(error, TARGET_ERROR_BYTES, "cannot start threads");
+    return false;
+}
+
+static bool interrupted(const struct run *run)
+{
+    return atomic_load_explicit(&run->interrupted, memory_order_relaxed);
 }
 
 /* ---- before the load ---- */
@@ -171,7 +183,7 @@ static bool get_ready(struct process *p)
     }
     uint32_t seen = 0, open;
     uint64_t end_ns = 0;
-    while (!all_open(run) && !atomic_load(&run->failed) && signals_seen == 0) {
+    while (!all_open(run) && !atomic_load(&run->failed) && !interrupted(run)) {
         if ((open = open_count(run)) != seen || end_ns == 0)
             end_ns = clock_ns() + READY_PATIENCE_MS * NS_PER_MS;
         seen = open;
@@ -184,7 +196,7 @@ static bool get_ready(struct process *p)
     if (all_open(run) && !atomic_load(&run->failed))
         return true;
     (void)snprintf(p->error, sizeof p->error, "%s",
-                   signals_seen != 0 ? "interrupted before the start" : run->failure);
+                   interrupted(run) ? "interrupted before the start" : run->failure);
     return false;
 }
 
@@ -207,11 +219,10 @@ static void watch_load(struct process *p)
     run->start_ns = clock_ns();
     atomic_store_explicit(&run->started, true, memory_order_release);
     while (!atomic_load_explicit(&run->loaded, memory_order_acquire)) {
-        if (signals_seen > 0) {
+        if (interrupted(run)) {
             p->summary.interrupted = true;
             atomic_store(&run->stop, true);
         }
-        leave_if_asked_twice(p);
         clock_sleep_ms(5);
         view_update(&p->view, run);
     }
@@ -249,10 +260,8 @@ static void wait_for_streams(struct process *p)
     struct run *run = &p->run;
     uint64_t end_ns = clock_ns() + SETTLE_PATIENCE_MS * NS_PER_MS;
     for (int turn = 0; turn < 2; turn++) {
-        while (!streams_owe_nothing(p) && clock_ns() < end_ns) {
-            leave_if_asked_twice(p);
+        while (!streams_owe_nothing(p) && clock_ns() < end_ns)
             clock_sleep_ms(5);
-        }
         /* Who is behind is counted anew, the last tick ends, and what should not come could come. */
         if (turn == 0)
             clock_sleep_ms(TICK_MS + 50);
@@ -398,9 +407,8 @@ int main(int argc, char **argv)
         return options_print_help(stdout), EXIT_SUCCESS;
     if (o->version)
         return printf("flashload %s\n", FLASHD_VERSION) > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-    if (!read_thresholds(p) || !report_is_possible(p))
+    if (!read_thresholds(p) || !report_is_possible(p) || !catch_signals(p->error))
         return complain(p->error);
-    catch_signals();
     int status = EXIT_NOTHING_RUN;
     bool ready = prepare(p) && get_ready(p);
     if (ready) {
@@ -414,5 +422,6 @@ int main(int argc, char **argv)
         (void)complain(p->error);
     }
     close_all(p);
+    (void)pthread_mutex_lock(&ending);
     return status;
 }

@@ -78,12 +78,15 @@ static pid_t start(char *const arguments[], const struct options *options, const
                    const char *log, int *out)
 {
     int pipe_fds[2];
+    sigset_t none;
+    (void)sigemptyset(&none);
     if (pipe2(pipe_fds, O_CLOEXEC) != 0)
         return 0;
     pid_t parent = getpid(), pid = fork();
     if (pid == 0) {
         (void)setsid();
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)sigprocmask(SIG_SETMASK, &none, NULL);
         if (getppid() != parent)
             _exit(EXIT_FAILURE);
         int log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600),
@@ -162,7 +165,6 @@ bool own_server_start(struct own_server *own, const struct options *options, str
     char flashd[PATH_BYTES_MAX], secret[65], data[PATH_BYTES_MAX + 8], log[PATH_BYTES_MAX + 8],
         line[256], why[400];
     const char *parent = getenv("TMPDIR");
-    *own = (struct own_server){0};
     if (!find_flashd(flashd, error))
         return false;
     (void)snprintf(own->directory, sizeof own->directory, "%s/flashload-XXXXXX",
@@ -170,9 +172,9 @@ bool own_server_start(struct own_server *own, const struct options *options, str
     if (mkdtemp(own->directory) == NULL) {
         (void)snprintf(error, TARGET_ERROR_BYTES, "cannot make %s: %s", own->directory,
                        strerror(errno));
-        own->directory[0] = '\0';
         return false;
     }
+    atomic_store(&own->has_directory, true);
     (void)snprintf(data, sizeof data, "%s/data", own->directory);
     (void)snprintf(log, sizeof log, "%s/log", own->directory);
     make_secret(secret);
@@ -237,12 +239,25 @@ static bool stop_child(const struct own_server *own, char *error)
     return false;
 }
 
+static void remove_directory(const struct own_server *own)
+{
+    if (atomic_load(&own->has_directory))
+        (void)nftw(own->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 bool own_server_stop(struct own_server *own, char *error)
 {
     bool good = own->pid == 0 || stop_child(own, error);
     own->pid = 0;
-    if (own->directory[0] != '\0')
-        (void)nftw(own->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    own->directory[0] = '\0';
+    remove_directory(own);
+    own->has_directory = false;
     return good;
+}
+
+void own_server_kill(const struct own_server *own)
+{
+    pid_t pid = own->pid;
+    if (pid != 0 && kill(pid, SIGKILL) == 0)
+        (void)waitpid(pid, NULL, 0);
+    remove_directory(own);
 }

@@ -45,7 +45,7 @@ struct run {
     uint64_t start_ns; /* when the load begins; written before `started` */
     time_t started_at; /* the same, on the wall */
 
-    _Atomic bool interrupted; /* main's, by a signal */
+    _Atomic bool interrupted; /* by a signal */
 
     /* main -> threads */
     _Atomic bool started;      /* every stream and connection is there: go */

@@ -14,8 +14,9 @@ enum { TARGET_ERROR_BYTES = 768, PATH_BYTES_MAX = 512 };
 
 /* A server of our own, with its temporary directory. */
 struct own_server {
-    pid_t pid; /* 0: none */
-    char directory[PATH_BYTES_MAX];
+    _Atomic pid_t pid; /* 0: none */
+    _Atomic bool has_directory;
+    char directory[PATH_BYTES_MAX]; /* written before has_directory */
     char url[128];
 };
 
@@ -25,6 +26,8 @@ bool own_server_start(struct own_server *own, const struct options *options, str
 /* Stops it and removes its directory; also after a failed start. False when it did not end well, with how it ended and
  * the last line of its log. */
 bool own_server_stop(struct own_server *own, char *error);
+/* The same without waiting for anything; by any thread, whatever another one is at. */
+void own_server_kill(const struct own_server *own);
 
 bool site_parse(struct site *site, const char *url, char *error);
 bool site_take_token(struct site *site, const struct options *options, char *error);

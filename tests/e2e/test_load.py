@@ -517,6 +517,33 @@ def drawn_lines(seen):
     return re.findall(r"\r([^\r\n]*)\x1b\[K\r\n", seen)
 
 
+def test_load_leaves_at_once_on_a_second_ctrl_c(t):
+    """Also while it waits for a server that takes connections and does not answer."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        argv, environment = command(t, ["--url", url(silent.getsockname()[1])])
+        load = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        asked, _ = silent.accept()
+        with asked:
+            for _ in range(2):
+                assert load.poll() is None, load.stderr.read()
+                load.send_signal(signal.SIGINT)
+                time.sleep(0.2)
+            assert load.wait(3 * slack()) == 130, load.stderr.read()
+
+
+def test_load_leaves_nothing_behind_on_a_second_ctrl_c(t):
+    argv, environment = command(t, ["--rate", 100, "--duration", 60, "--hold-ms", 600000])
+    load = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    read_until(" answers/s", load.stdout)
+    server = children(load.pid)[0]
+    os.kill(server, signal.SIGSTOP)
+    for _ in range(2):
+        load.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    assert load.wait(3 * slack()) == 130
+    assert not os.path.exists(f"/proc/{server}") and os.listdir(t.folder) == [], os.listdir(t.folder)
+
+
 @patient
 def test_load_draws_in_place_on_a_terminal(t):
     seen = on_terminal(t, 80, 24, "--rate", 100, "--duration", 1)
