@@ -72,11 +72,15 @@ static void *hear_signals(void *stop)
 static bool catch_signals(char *error)
 {
     static sigset_t stop;
+    struct sigaction hangup;
     pthread_t thread;
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)sigaction(SIGHUP, NULL, &hangup);
     (void)sigemptyset(&stop);
     (void)sigaddset(&stop, SIGINT);
     (void)sigaddset(&stop, SIGTERM);
+    if (hangup.sa_handler != SIG_IGN) /* as it is under nohup */
+        (void)sigaddset(&stop, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, &stop, NULL);
     if (pthread_create(&thread, NULL, hear_signals, &stop) == 0)
         return true;

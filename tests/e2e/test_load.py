@@ -472,15 +472,34 @@ def test_load_says_what_a_server_without_descriptors_answers_on(t):
 
 # ----------------------------------------------------------------------------------- the view, Ctrl-C
 
-def test_load_ends_on_ctrl_c_with_the_report_so_far(t):
+def ends_on(t, number):
     argv, environment = command(t, ["--rate", 200, "--duration", 60, "--hold-ms", 600])
     load = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     read_until(" answers/s", load.stdout)
-    load.send_signal(signal.SIGINT)
+    load.send_signal(number)
     out, err = load.communicate(timeout=30 * slack())
     assert load.returncode == 0, (load.returncode, out, err)
     assert "interrupted after" in out and "the books balance" in out, out
     assert os.listdir(t.folder) == [], "its temporary directory is left behind"
+
+
+def test_load_ends_on_ctrl_c_with_the_report_so_far(t):
+    ends_on(t, signal.SIGINT)
+
+
+def test_load_ends_when_its_terminal_goes(t):
+    ends_on(t, signal.SIGHUP)
+
+
+@patient
+def test_load_goes_on_without_a_terminal_under_nohup(t):
+    argv, environment = command(t, ["small", *QUICK])
+    load = subprocess.Popen(["nohup", *argv], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
+    read_until("closed loop", load.stdout)
+    load.send_signal(signal.SIGHUP)
+    out, err = load.communicate(timeout=30 * slack())
+    assert load.returncode == 0 and "interrupted" not in out, (load.returncode, out, err)
 
 
 def test_load_ends_on_ctrl_c_while_it_makes_its_sales(t):
