@@ -9,8 +9,11 @@
  * Ctrl-C ends the load; the books are made and the report is written. A second one leaves at once.
  *
  * Thread: main, and it starts the other two and "signals". Exit status: 0 the books balance and the thresholds
- * hold, 99 a threshold does not, 1 the books do not balance, 2 there was nothing to run.
+ * hold, 99 a threshold does not, 1 the books do not balance, 2 there was nothing to run, 3 all holds but the report
+ * could not be written, 130 a second Ctrl-C.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <pthread.h>
@@ -30,6 +33,7 @@
 
 enum {
     EXIT_NOTHING_RUN = 2,
+    EXIT_NO_REPORT = 3,
     EXIT_LEFT_AT_ONCE = 130,
     READY_PATIENCE_MS = 10000, /* since the last one that opened */
     SETTLE_PATIENCE_MS = 10000,
@@ -110,6 +114,11 @@ static bool read_thresholds(struct process *p)
 static bool report_is_possible(struct process *p)
 {
     const struct options *o = &p->run.options;
+    if ((fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) == O_RDONLY) {
+        (void)snprintf(p->error, sizeof p->error,
+                       "stdout is closed: there is nowhere to report to");
+        return false;
+    }
     return o->html_path == NULL ||
            report_html_possible(o->html_path, o->curves_path, p->error, sizeof p->error);
 }
@@ -337,25 +346,31 @@ static void make_books(struct process *p)
                        "no memory for the audit");
 }
 
+static bool write_json(const struct summary *s)
+{
+    json_t *json = report_json(s, false);
+    bool good = json != NULL &&
+                json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0 &&
+                fputc('\n', stdout) != EOF;
+    json_decref(json);
+    return good;
+}
+
 static bool write_reports(struct process *p)
 {
     const struct options *o = &p->run.options;
-    bool good = true;
-    if (o->json) {
-        json_t *json = report_json(&p->summary, false);
-        good = json != NULL &&
-               json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0 &&
-               fputc('\n', stdout) != EOF;
-        json_decref(json);
-    } else {
-        report_text(&p->summary, stdout);
-    }
+    errno = 0;
+    bool good = o->json ? write_json(&p->summary) : (report_text(&p->summary, stdout), true);
+    good = good && fflush(stdout) == 0 && ferror(stdout) == 0;
+    if (!good)
+        (void)fprintf(stderr, "flashload: the report cannot be written to stdout: %s\n",
+                      errno != 0 ? strerror(errno) : "it ended early");
     if (o->html_path != NULL &&
         !report_html(&p->summary, o->html_path, o->curves_path, p->error, sizeof p->error)) {
         (void)fprintf(stderr, "flashload: %s\n", p->error);
         good = false;
     }
-    return fflush(stdout) == 0 && good;
+    return good;
 }
 
 static int finish(struct process *p)
@@ -370,7 +385,7 @@ static int finish(struct process *p)
     view_close(&p->view, run);
     if (!summary_open(s, run)) {
         (void)fprintf(stderr, "flashload: no memory for the report\n");
-        return EXIT_NOTHING_RUN;
+        return EXIT_NO_REPORT;
     }
     s->own_cpu_ns = p->own_cpu_ns;
     s->server_cpu_ns = p->server_cpu_ns;
@@ -380,7 +395,8 @@ static int finish(struct process *p)
         (void)snprintf(s->audit_error, sizeof s->audit_error, "%s", p->error);
     for (uint32_t i = 0; i < s->threshold_count; i++)
         (void)threshold_holds(&s->thresholds[i], summary_figure, s);
-    return write_reports(p) ? summary_exit_status(s) : EXIT_NOTHING_RUN;
+    int status = summary_exit_status(s);
+    return write_reports(p) || status != EXIT_SUCCESS ? status : EXIT_NO_REPORT;
 }
 
 static void close_all(struct process *p)
@@ -401,10 +417,20 @@ static int complain(const char *error)
     return EXIT_NOTHING_RUN;
 }
 
+/* Standard descriptors that are closed must not become sockets: nobody can write to what takes their places. */
+static void fill_standard_descriptors(void)
+{
+    int fd = open("/dev/null", O_RDONLY);
+    while (fd >= 0 && fd <= STDERR_FILENO)
+        fd = open("/dev/null", O_RDONLY);
+    (void)close(fd);
+}
+
 int main(int argc, char **argv)
 {
     struct process *p = &process;
     struct options *o = &p->run.options;
+    fill_standard_descriptors();
     if (!options_load(o, argc - 1, argv + 1, p->error))
         return complain(p->error);
     if (o->help)

@@ -231,7 +231,9 @@ void options_print_help(FILE *out)
         "durable frames\n\n"
         "Exit status: 0 when the books balance and the thresholds hold, 99 when a threshold does "
         "not,\n"
-        "1 when the books do not balance, 2 when there was nothing to run.\n",
+        "1 when the books do not balance, 2 when there was nothing to run, 3 when all is well but "
+        "the\n"
+        "report could not be written, 130 after a second Ctrl-C.\n",
         out);
 }
 

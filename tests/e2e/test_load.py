@@ -592,6 +592,22 @@ def test_load_draws_nothing_in_place_where_it_does_not_fit(t):
 
 # ----------------------------------------------------------------------------------- what it writes
 
+@patient
+def test_load_says_that_its_report_could_not_be_written(t):
+    def redirected(how, *args):
+        argv, environment = command(t, ["small", *QUICK, *args])
+        return subprocess.run(["bash", "-c", f'"$@" {how}; exit ${{PIPESTATUS[0]}}', "bash", *argv], env=environment,
+                              capture_output=True, text=True, timeout=60 * slack())
+    for how, args, why in ((">/dev/full", (), "No space left"), (">/dev/full", ("--json",), "No space left"),
+                           ("| head -1", (), "Broken pipe")):
+        done = redirected(how, *args)
+        assert done.returncode == 3, (how, done)
+        assert f"flashload: the report cannot be written to stdout: {why}" in done.stderr.split("\n")[-2], (how, done)
+    assert redirected(">/dev/full", "--assert", "p50(buy)<1ns").returncode == 99
+    closed = redirected(">&-")
+    assert closed.returncode == 2 and closed.stderr == "flashload: stdout is closed: there is nowhere to report to\n", closed
+
+
 LATENCY = {"count": int, "min": float, "mean": float, "max": float, "p50": float, "p75": float, "p90": float,
            "p95": float, "p99": float, "p99.9": float, "p99.99": float, "about": str}
 SHAPE = {
