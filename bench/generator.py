@@ -39,8 +39,8 @@ def of_flashload(server, sale, seconds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--rounds", type=measure.positive, default=5)
+    parser.add_argument("--seconds", type=measure.positive, default=3)
     args = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -24,6 +24,13 @@ DAY_MS = 86400000
 tags = map("t{}".format, itertools.count())  # what tells one run's buyers from another's
 
 
+def positive(text):
+    """For argparse: a whole number above 0."""
+    if not (number := int(text)) > 0:
+        raise ValueError
+    return number
+
+
 def http(method, url, body=None, token=None):
     headers = {"Content-Type": "application/json"}
     if token:

@@ -16,6 +16,8 @@ the scenario large (--html, default scale.html), and into a file of their own (-
 """
 import argparse, json, os, pathlib, statistics, subprocess, sys, tempfile, time
 
+from measure import positive
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FLASHLOAD = ROOT / "build/flashload"
 CORES = len(os.sched_getaffinity(0))
@@ -81,7 +83,7 @@ def main():
     parser.add_argument("--html", default="scale.html")
     parser.add_argument("--json")
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("which", nargs="*")
     args = parser.parse_args()
     all_plans = plan(args.quick)

@@ -187,8 +187,8 @@ class Bench:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="+", choices=[*FIGURES, "all"])
-    parser.add_argument("--orders", type=int, default=1000000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--orders", type=measure.positive, default=1000000)
+    parser.add_argument("--rounds", type=measure.positive, default=5)
     parser.add_argument("--dir", default=None)
     args = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="flashd-bench-", dir=args.dir)

@@ -25,8 +25,8 @@ def sell_out(flashd, sale):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["purchase", "sold-out"])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--rounds", type=measure.positive, default=5)
+    parser.add_argument("--seconds", type=measure.positive, default=3)
     parser.add_argument("flashd_args", nargs="*", help="after --: settings of flashd")
     args = parser.parse_args()
     selling = args.what == "purchase"

@@ -312,8 +312,8 @@ def run_all(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3, help="of each load, two a server and round")
+    parser.add_argument("--rounds", type=measure.positive, default=5)
+    parser.add_argument("--seconds", type=measure.positive, default=3, help="of each load, two a server and round")
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     parser.add_argument("--from", metavar="FILE", dest="source", help="measure nothing, take these")
     parser.add_argument("--readme", action="store_true", help="print the README's section")

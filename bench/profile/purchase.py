@@ -124,7 +124,7 @@ def table(rows, cpu_us):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--seconds", type=measure.positive, default=5)
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="flashd-profile-", dir=os.environ.get("BENCH_DIR"))

@@ -109,9 +109,9 @@ def all_of(kinds, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["fanout", "burst", "memory", "mute", "all"])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--events", type=int, default=200, help="fanout: events a round")
-    parser.add_argument("--seconds", type=int, default=4, help="mute: of purchases a turn; below the 10 s of a cut")
+    parser.add_argument("--rounds", type=measure.positive, default=5)
+    parser.add_argument("--events", type=measure.positive, default=200, help="fanout: events a round")
+    parser.add_argument("--seconds", type=measure.positive, default=4, help="mute: of purchases a turn; below the 10 s of a cut")
     args = parser.parse_args()
     parts, one = {"fanout": fanout, "burst": burst, "memory": memory, "mute": mute}, None
     for what, part in parts.items():

@@ -99,6 +99,19 @@ class Figures(unittest.TestCase):
         self.assertEqual(["".join(compare.rotated(list("abc"), n)) for n in range(4)], ["abc", "bca", "cab", "abc"])
 
 
+class Arguments(unittest.TestCase):
+    def test_no_benchmark_measures_nothing(self):
+        for script, *what in (["scale.py"], ["generator.py"], ["server_bench.py", "memory"], ["http/compare.py", "purchase"],
+                              ["peers/compare.py"], ["streams/compare.py", "all"], ["profile/purchase.py"]):
+            for flag in ("--rounds", "--seconds", "--orders", "--events"):
+                for number in ("0", "-1", "few"):
+                    done = subprocess.run([sys.executable, ROOT / "bench" / script, *what, flag, number], text=True,
+                                          capture_output=True, timeout=20)
+                    with self.subTest(script=script, flag=flag, number=number):
+                        self.assertEqual(done.returncode, 2, done.stderr)
+                        self.assertNotIn("Traceback", done.stderr)
+
+
 SAMPLES = """net-0  6767 
 \tffffffff8200f136 tcp_recvmsg_locked ([kernel.kallsyms])
 \tffffffff81b61162 io_recv ([kernel.kallsyms])
