@@ -38,6 +38,7 @@
 #include <unistd.h>
 
 #include "engine/engine.h"
+#include "tests/support/number.h"
 
 enum {
     RING = COMMAND_RING_SLOTS - 1,
@@ -498,11 +499,12 @@ static void print_one(const struct result *one, size_t rounds)
 int main(int argc, char **argv)
 {
     static struct result one[ROUNDS_MAX], two[ROUNDS_MAX], strangers[ROUNDS_MAX];
-    size_t rounds = argc > 1 ? strtoul(argv[1], NULL, 10) : 5;
-    uint64_t purchases = argc > 2 ? strtoull(argv[2], NULL, 10) : 1000000;
+    static const char usage[] = "engine_bench [ROUNDS [PURCHASES]]";
+    size_t rounds = number_of(argc > 1 ? argv[1] : NULL, 5, 1, usage);
+    uint64_t purchases = number_of(argc > 2 ? argv[2] : NULL, 1000000, 1, usage);
     bool two_cores = sysconf(_SC_NPROCESSORS_ONLN) > 1;
-    if (rounds < 1 || rounds > ROUNDS_MAX || purchases < 1 || purchases > PRODUCT_QTY_MAX / 2)
-        die("usage: engine_bench [ROUNDS [PURCHASES]]");
+    if (rounds > ROUNDS_MAX || purchases > PRODUCT_QTY_MAX / 2)
+        die("so many are too many");
     if (sodium_init() < 0 || !two_cores)
         die(two_cores ? "libsodium does not start" : "needs two cores");
     for (size_t i = 0; i < rounds; i++) {

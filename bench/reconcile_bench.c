@@ -23,6 +23,7 @@
 #include "persist/recovery.h"
 #include "persist/store.h"
 #include "tests/support/data_dir.h"
+#include "tests/support/number.h"
 
 enum { GROUP = 500, WORKERS = 2, SAMPLES_MAX = 4000000 };
 enum { PORT_MAIN, PORT_BUYER, PORT_ASKER, PORT_RECONCILER, PORTS };
@@ -197,8 +198,9 @@ static void measure(const char *what, uint32_t seconds, bool runs)
 
 int main(int argc, char **argv)
 {
-    uint32_t orders = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 1000000;
-    uint32_t seconds = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 5;
+    static const char usage[] = "reconcile_bench [ORDERS [SECONDS]]";
+    uint32_t orders = (uint32_t)number_of(argc > 1 ? argv[1] : NULL, 1000000, 1, usage);
+    uint32_t seconds = (uint32_t)number_of(argc > 2 ? argv[2] : NULL, 5, 1, usage);
     char error[512];
     struct recovery found;
     MUST(mkdtemp(folder) != NULL, "no temporary folder");

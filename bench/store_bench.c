@@ -18,6 +18,7 @@
 #include "main/hash.h"
 #include "persist/store.h"
 #include "tests/support/data_dir.h"
+#include "tests/support/number.h"
 
 static struct engine engine;
 
@@ -90,7 +91,9 @@ static void measure(uint32_t group, uint32_t purchases, uint32_t *number)
 int main(int argc, char **argv)
 {
     static const uint32_t groups[] = {1, 4, 14, 64, 500};
-    uint32_t purchases = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 100000, number = 0;
+    static const char usage[] = "store_bench [PURCHASES], at least 10";
+    uint32_t purchases = (uint32_t)number_of(argc > 1 ? argv[1] : NULL, 100000, 10, usage),
+             number = 0;
     char folder[] = "/tmp/flashd-store-bench-XXXXXX", error[512];
     MUST(mkdtemp(folder) != NULL, "no temporary folder");
     struct store *store = store_open(folder, 0, error, sizeof error);

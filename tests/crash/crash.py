@@ -287,7 +287,7 @@ class Run:
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("kills", nargs="?", type=int)
+    parser.add_argument("kills", nargs="?", type=harness.positive)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--binary")
     parser.add_argument("--fault", choices=FAULTS)

@@ -53,6 +53,13 @@ def command_prefix():
     return os.environ.get("FLASHD_TEST_PREFIX", "").split()
 
 
+def positive(text):
+    """For argparse: a whole number above 0, so that nothing passes by testing nothing."""
+    if not (number := int(text)) > 0:
+        raise ValueError
+    return number
+
+
 # ---------------------------------------------------------------------------------------------- time
 
 def now_ms():

@@ -146,7 +146,7 @@ static bool take_option(struct options *options, const char *name, const char *v
         return (options->how = how_of(value)) != VFS_NONE;
     if (!is_number)
         return false;
-    if (strcmp(name, "--images") == 0)
+    if (strcmp(name, "--images") == 0 && number > 0)
         options->images = (uint32_t)number;
     else if (strcmp(name, "--seed") == 0)
         options->seed = number;

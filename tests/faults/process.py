@@ -303,7 +303,7 @@ def spread(count, wanted):
     """Call numbers from 1: all, or so many of them, evenly."""
     if wanted >= count:
         return range(1, count + 1)
-    return sorted({1 + i * (count - 1) // max(1, wanted - 1) for i in range(wanted)})
+    return sorted({1 + i * (count - 1) // max(1, wanted - 1) for i in range(max(1, wanted))})
 
 
 def run_all(args, trials):
@@ -339,7 +339,7 @@ def kills(args):
     begin, trace = time.monotonic(), may_trace()
     counted = (traced_calls(args.seed, args.binaries) if trace else
                {("any thread", "durable call"): durable_calls(args.seed, args.binaries)})
-    wanted = 10 ** 9 if args.count == "all" else int(args.count or 30)
+    wanted = 10 ** 9 if args.count == "all" else (args.count or 30)
     trials = []
     for (thread, call), count in sorted(counted.items()):
         for number in spread(count, max(2, wanted * count // sum(counted.values()))):
@@ -360,7 +360,7 @@ def kills(args):
 def errors(args):
     begin = time.monotonic()
     count = durable_calls(args.seed, args.binaries)
-    wanted = 10 ** 9 if args.count == "all" else int(args.count or 18)
+    wanted = 10 ** 9 if args.count == "all" else (args.count or 18)
     numbers = spread(count, wanted // (1 if args.count == "all" else len(WAYS)))
     trials = [(f"{way} {number}", args.seed, args.binaries, [],
                f"{way} at={number}" + (" until=end" if way == "full" else ""))
@@ -408,16 +408,20 @@ def delay(args):
     return wrong is None
 
 
+def some_or_all(text):
+    return text if text == "all" else harness.positive(text)
+
+
 def main():
     verbs = {"kills": kills, "errors": errors, "delay": delay, "caught": caught}
     build = os.path.join(harness.ROOT, "build")
     parser = argparse.ArgumentParser()
     parser.add_argument("verb", choices=verbs)
-    parser.add_argument("count", nargs="?")
+    parser.add_argument("count", nargs="?", type=some_or_all)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--binary", default=os.path.join(build, "flashd"))
     parser.add_argument("--faults-binary", default=os.path.join(build, "flashd_faults"))
-    parser.add_argument("--jobs", type=int, default=max(2, os.cpu_count() or 1))
+    parser.add_argument("--jobs", type=harness.positive, default=max(2, os.cpu_count() or 1))
     parser.add_argument("--tally")
     args = parser.parse_args()
     args.binaries = {"flashd": os.path.abspath(args.binary), "faults": os.path.abspath(args.faults_binary)}

@@ -19,6 +19,10 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
+sys.dont_write_bytecode = True
+from harness import positive  # noqa: E402
+
 INPUT_BYTES_MAX = {"request": 40000, "json": 16385, "tokens": 4200, "query": 1500, "cron": 80}
 PATIENCE_S = 60  # beyond its time, for a machine that is busy
 
@@ -53,8 +57,8 @@ def fuzz(target, build, seconds, seed):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=int, default=120)
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seconds", type=positive, default=120)
+    parser.add_argument("--jobs", type=positive, default=2)
     parser.add_argument("--build", default=os.path.join(ROOT, "build-fuzz"))
     parser.add_argument("--seed", type=int, default=random.randrange(1, 1 << 31))
     parser.add_argument("--tally")

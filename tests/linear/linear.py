@@ -85,8 +85,8 @@ def run(args):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("histories", nargs="?", type=int, default=20)
-    parser.add_argument("operations", nargs="?", type=int, default=500)
+    parser.add_argument("histories", nargs="?", type=harness.positive, default=20)
+    parser.add_argument("operations", nargs="?", type=harness.positive, default=500)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--binary")
     parser.add_argument("--tally")

@@ -175,7 +175,7 @@ def main():
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
     parser.add_argument("--quick", action="store_true", help="without the crash runs")
     parser.add_argument("--tally")
-    parser.add_argument("faults", nargs="*", metavar="FAULT")
+    parser.add_argument("faults", nargs="*", metavar="FAULT", choices=[row[0] for row in MUTANTS])
     args = parser.parse_args()
     rows = [row for row in MUTANTS if (not args.faults or row[0] in args.faults)
             and not (args.quick and row[3] == "crash")]

@@ -24,6 +24,7 @@
 
 #include "engine/check.h"
 #include "tests/support/model.h"
+#include "tests/support/number.h"
 #include "tests/support/random.h"
 
 enum {
@@ -341,8 +342,9 @@ static void start_clients(struct client *clients, uint64_t seed)
 
 int main(int argc, char **argv)
 {
-    int64_t seconds = argc > 1 ? strtoll(argv[1], NULL, 10) : 3;
-    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : (uint64_t)now_read().wall_ms;
+    static const char usage[] = "stress [SECONDS [SEED]]";
+    int64_t seconds = (int64_t)number_of(argc > 1 ? argv[1] : NULL, 3, 1, usage);
+    uint64_t seed = number_of(argc > 2 ? argv[2] : NULL, (uint32_t)now_read().wall_ms, 0, usage);
     printf("stress: seed %llu\n", (unsigned long long)seed);
     const struct engine_options options = {.workers = WORKERS,
                                            .ports = PORTS + 1,
