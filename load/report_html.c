@@ -26,15 +26,62 @@ static void put_json(const char *text, FILE *out)
     }
 }
 
+/* ---- curves, as bench/scale.py writes them ---- */
+
+static bool is_point(json_t *point)
+{
+    json_t *y = json_array_get(point, 1);
+    return json_is_number(json_array_get(point, 0)) && (json_is_number(y) || json_is_null(y));
+}
+
+static bool are_series(json_t *series)
+{
+    size_t i, k;
+    json_t *one, *point;
+    json_array_foreach(series, i, one)
+    {
+        json_t *points = json_object_get(one, "points");
+        if (!json_is_string(json_object_get(one, "name")) || !json_is_array(points))
+            return false;
+        json_array_foreach(points, k, point)
+        {
+            if (!is_point(point))
+                return false;
+        }
+    }
+    return json_array_size(series) > 0;
+}
+
+/* What the page takes for granted. */
+static const char *missing_in(json_t *file)
+{
+    json_t *curves = json_object_get(file, "curves"), *about = json_object_get(file, "about"), *one;
+    size_t i;
+    if (!json_is_array(curves))
+        return "it has no list of curves";
+    if (about != NULL && !json_is_string(about))
+        return "what it says about them is no text";
+    json_array_foreach(curves, i, one)
+    {
+        about = json_object_get(one, "about");
+        if (!json_is_string(json_object_get(one, "title")) ||
+            !json_is_string(json_object_get(one, "x")) || (about != NULL && !json_is_string(about)))
+            return "a curve's title, x or about is no text";
+        if (!are_series(json_object_get(one, "series")))
+            return "a curve has no series with a name and points [x, y]";
+    }
+    return NULL;
+}
+
 /* An object, the caller's; or NULL with a line. */
 static json_t *read_curves(const char *path, char *error, size_t error_bytes)
 {
     json_error_t why;
     json_t *curves = json_load_file(path, 0, &why);
-    if (json_is_object(curves))
+    const char *wrong = curves == NULL ? why.text : missing_in(curves);
+    if (wrong == NULL)
         return curves;
-    (void)snprintf(error, error_bytes, "--curves: \"%s\": %s", path,
-                   curves == NULL ? why.text : "no object");
+    (void)snprintf(error, error_bytes, "--curves: \"%s\": %s", path, wrong);
     json_decref(curves);
     return NULL;
 }

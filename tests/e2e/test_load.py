@@ -664,4 +664,11 @@ def test_load_html_is_one_page_that_needs_no_network(t):
     refused(t, "small", "--html", "/nowhere/at/all.html", saying=["--html", '"/nowhere/at/all.html"', "No such file"])
     refused(t, "small", "--html", path + "2", "--curves", path, saying=["--curves", path])
     refused(t, "small", "--curves", curves, saying=["--curves", "--html"])
+    one = {"title": "a", "x": "b", "series": [{"name": "c", "points": [[1, 2], [3, None]]}]}
+    for wrong in ({}, [], {"curves": {}}, {"curves": [{}]}, {"curves": [1]}, {"curves": [dict(one, title=1)]},
+                  {"curves": [dict(one, series=[])]}, {"curves": [dict(one, series=[{"name": "c"}])]},
+                  {"curves": [one, dict(one, series=[{"name": "c", "points": [[1]]}])]},
+                  {"curves": [dict(one, series=[{"name": "c", "points": [["1", 2]]}])]}, {"curves": [one], "about": 1}):
+        file = t.file("wrong.json", json.dumps(wrong))
+        refused(t, "small", "--html", path + "2", "--curves", file, saying=["--curves", file, re.compile(r" (has|is) no |title")])
     assert not os.path.exists(path + "2")
