@@ -8,6 +8,7 @@
  */
 #include "load/options.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stddef.h>
@@ -51,12 +52,19 @@ struct row {
     const char *allowed, *help;
 };
 
+/* Decimal: no hexadecimal, no sign, no space. */
+static bool is_decimal(const char *text)
+{
+    return (isdigit((unsigned char)text[0]) || text[0] == '.') && strpbrk(text, "xX") == NULL;
+}
+
 static bool number_in(const char *text, double min, double max, double *number)
 {
     char *end = NULL;
     errno = 0;
     *number = strtod(text, &end);
-    return errno == 0 && end != text && *end == '\0' && *number >= min && *number <= max;
+    return is_decimal(text) && errno == 0 && end != text && *end == '\0' && *number >= min &&
+           *number <= max;
 }
 
 static bool take_text(const struct attempt *attempt, void *field)
@@ -103,8 +111,7 @@ static bool take_seed(const struct attempt *attempt, void *field)
     char *end = NULL;
     errno = 0;
     unsigned long long seed = strtoull(attempt->value, &end, 10);
-    if (errno != 0 || end == attempt->value || *end != '\0' || attempt->value[0] == '-' ||
-        seed > INT64_MAX)
+    if (!is_decimal(attempt->value) || errno != 0 || *end != '\0' || seed > INT64_MAX)
         return false;
     *(uint64_t *)field = seed;
     attempt->options->seed_given = true;
@@ -115,14 +122,13 @@ static bool take_seed(const struct attempt *attempt, void *field)
 static bool take_ramp(const struct attempt *attempt, void *field)
 {
     struct options *o = attempt->options;
-    char text[96], *save = NULL;
+    char text[96], *rest = text;
     (void)field;
     if (strlen(attempt->value) >= sizeof text)
         return false;
     (void)snprintf(text, sizeof text, "%s", attempt->value);
-    const char *from = strtok_r(text, ":", &save), *to = strtok_r(NULL, ":", &save);
-    const char *seconds = strtok_r(NULL, ":", &save);
-    return from != NULL && to != NULL && seconds != NULL && strtok_r(NULL, ":", &save) == NULL &&
+    const char *from = strsep(&rest, ":"), *to = strsep(&rest, ":"), *seconds = strsep(&rest, ":");
+    return to != NULL && seconds != NULL && rest == NULL &&
            number_in(from, 1, 1e7, &o->ramp_from) && number_in(to, 1, 1e7, &o->ramp_to) &&
            number_in(seconds, 1, 3600, &o->ramp_s) && o->ramp_to > o->ramp_from;
 }
@@ -259,15 +265,28 @@ static bool take_word(struct options *options, const char *word, char *error)
     return false;
 }
 
-static bool take_switch(struct options *options, const char *name)
+static bool *switch_named(struct options *options, const char *name, size_t len)
 {
-    bool *field = strcmp(name, "json") == 0      ? &options->json
-                  : strcmp(name, "help") == 0    ? &options->help
-                  : strcmp(name, "version") == 0 ? &options->version
-                                                 : NULL;
-    if (field != NULL)
-        *field = true;
-    return field != NULL;
+    struct {
+        const char *name;
+        bool *field;
+    } switches[] = {
+        {"json", &options->json}, {"help", &options->help}, {"version", &options->version}};
+    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++)
+        if (strlen(switches[i].name) == len && memcmp(switches[i].name, name, len) == 0)
+            return switches[i].field;
+    return NULL;
+}
+
+static int take_switch(bool *field, const char *argument, char *error)
+{
+    if (strchr(argument, '=') != NULL) {
+        (void)snprintf(error, OPTIONS_ERROR_BYTES, "\"%.80s\": the option takes no value",
+                       argument);
+        return 0;
+    }
+    *field = true;
+    return 1;
 }
 
 static const struct row *row_named(const char *name, size_t len)
@@ -287,8 +306,9 @@ static int take_argument(struct options *options, int argc, char **argv, char *e
                                            : take_word(options, argument, error);
     const char *name = argument + 2;
     size_t len = strcspn(name, "=");
-    if (take_switch(options, name))
-        return 1;
+    bool *field = switch_named(options, name, len);
+    if (field != NULL)
+        return take_switch(field, argument, error);
     const struct row *row = row_named(name, len);
     if (row == NULL) {
         (void)snprintf(error, OPTIONS_ERROR_BYTES,

@@ -132,8 +132,8 @@ bool site_take_token(struct site *site, const struct options *o, char *error)
     if (len >= sizeof site->token ||
         (token != NULL && strspn(token, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx"
                                         "yz0123456789-_.=~+/") != len))
-        return complain(error,
-                        "--token: it is no token: a JWT of at most %zu characters is expected",
+        return complain(error, "%s: it is no token: a JWT of at most %zu characters is expected",
+                        o->token_file != NULL ? "--token-file" : "--token or FLASHD_TOKEN",
                         sizeof site->token - 1);
     memcpy(site->token, token != NULL ? token : "", len);
     site->token[len] = '\0';

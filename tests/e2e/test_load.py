@@ -416,6 +416,13 @@ def test_load_refuses_wrong_options(t):
     refused(t, "--rate", "5", "--ramp", "1:2:3", saying=["exclude"])
     refused(t, "--pay-ratio", "120%", saying=["--pay-ratio", "0 to 1"])
     refused(t, "--nonsense", saying=["--nonsense", "--help"])
+    for ramp in (":1:2:3", "1:2:3:", "1::2:3", "1:2", "1:2:", "2:1:3", "0x1:2:3", "1: 2:3"):
+        refused(t, "--ramp", ramp, saying=["--ramp", f'"{ramp}"', "FROM:TO:SECONDS"])
+    for number in ("0x10", " 5", "5 ", "+5", "-5", "", "5.5", "nan"):
+        refused(t, "--buyers", number, saying=["--buyers", f'"{number}"', "1 to 50000000"])
+    refused(t, "--seed", " 5", saying=["--seed", '" 5"'])
+    for switch in ("--json=1", "--help=1", "--version="):
+        refused(t, switch, saying=[f'"{switch}"', "takes no value"])
     for port in ("", "x", "0", "73616"):  # 73616 is 8080 in sixteen bits
         refused(t, "--url", f"http://127.0.0.1:{port}", saying=["--url", f'"http://127.0.0.1:{port}"', "HOST:PORT"])
 
@@ -447,6 +454,9 @@ def test_load_says_what_is_wrong_with_the_token(t):
     refused(t, "--url", url(shop.port), "--token", "x.y.z", saying=["401", "admin's token"])
     refused(t, "--url", url(shop.port), "--token-file", t.folder + "/none", saying=["--token-file", "No such file"])
     refused(t, "--url", url(shop.port), "--token-file", t.file("empty", ""), saying=["--token-file", "/empty"])
+    spaced = t.file("spaced", f" {shop.admin} \n")
+    refused(t, "--url", url(shop.port), "--token-file", spaced, saying=["flashload: --token-file: ", "no token"])
+    refused(t, "--url", url(shop.port), "--token", f" {shop.admin}", saying=["flashload: --token or FLASHD_TOKEN: ", "no token"])
     refused(t, "--url", url(shop.port), "--sale", "0" * 24, saying=["404"])
 
 
