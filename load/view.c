@@ -232,11 +232,25 @@ static bool draw_picture(struct view *v, const struct run *run, const struct mom
 
 /* ---- plain ---- */
 
-static void plain_line(const struct view *v, const struct moment *m)
+/* Of the second that a line tells of: the worst of its quarters. */
+static void put_p99(const struct measures *m, char *text, size_t text_bytes)
 {
-    char p99[32] = "-";
-    if (m->now.buy.count > 0)
-        (void)snprintf(p99, sizeof p99, "%.2f ms", m->now.buy.p99_us / 1e3);
+    uint32_t done = done_of(m), purchases = 0, p99_us = 0;
+    for (uint32_t i = done > TICKS_A_SECOND ? done - TICKS_A_SECOND : 0; i < done; i++) {
+        const struct brief *buy = &measures_tick_at(m, i)->buy;
+        purchases += buy->count;
+        p99_us = buy->p99_us > p99_us ? buy->p99_us : p99_us;
+    }
+    if (purchases > 0)
+        (void)snprintf(text, text_bytes, "%.2f ms", p99_us / 1e3);
+    else
+        (void)snprintf(text, text_bytes, "-");
+}
+
+static void plain_line(const struct view *v, const struct run *run, const struct moment *m)
+{
+    char p99[32];
+    put_p99(&run->buyers, p99, sizeof p99);
     (void)fprintf(v->out,
                   "%6.1f s  %3.0f %%  %" PRIu64 " answers/s  accepted %" PRIu64 "  refused %" PRIu64
                   "  durable %" PRIu64 " a second  buy p99 %s  paid %" PRIu64 "  errors %" PRIu64
@@ -253,7 +267,7 @@ static void show(struct view *v, const struct run *run)
     const struct moment moment = moment_of(run);
     v->in_place = v->terminal && draw_picture(v, run, &moment);
     if (!v->in_place)
-        plain_line(v, &moment);
+        plain_line(v, run, &moment);
     (void)fflush(v->out);
 }
 

@@ -542,6 +542,14 @@ def on_terminal(t, columns, rows, *args):
     return seen.decode()
 
 
+@patient
+def test_load_tells_the_p99_of_the_whole_second_in_a_plain_line(t):
+    """All purchases come in its first half, and somebody thinks longer than that."""
+    out = run(t, "--rate", 100, "--buyers", 20, "--pay-ratio", 1, "--think-ms", 1000, "--hold-ms", 60000).stdout
+    line = re.search(r"^ +1\.\d s .*$", out, re.M)[0]
+    assert "accepted 20 " in line and re.search(r"buy p99 \d+\.\d\d ms", line), line
+
+
 def drawn_lines(seen):
     return re.findall(r"\r([^\r\n]*)\x1b\[K\r\n", seen)
 
