@@ -173,8 +173,9 @@ static void put_audit(const struct summary *s, FILE *out)
 
 void report_text(const struct summary *s, FILE *out)
 {
-    (void)fprintf(out, "\n%s%.2f s, %s buyers\n", s->interrupted ? "interrupted after " : "",
-                  s->seconds, grouped(s->counts[COUNT_ARRIVALS]));
+    (void)fprintf(out, "\n%s%.2f s, %s buyer%s\n", s->interrupted ? "interrupted after " : "",
+                  s->seconds, grouped(s->counts[COUNT_ARRIVALS]),
+                  s->counts[COUNT_ARRIVALS] == 1 ? "" : "s");
     put_latencies(s, out);
     put_lag(s, out);
     put_rates(s, out);

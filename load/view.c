@@ -34,10 +34,11 @@ void view_head(const struct view *v, const struct run *run, const char *url)
 {
     const struct options *o = &run->options;
     (void)fprintf(v->out,
-                  "flashload %s: %" PRIu32 " buyers for %" PRIu32 " units%s, %" PRIu32
+                  "flashload %s: %" PRIu32 " buyer%s for %" PRIu32 " unit%s%s, %" PRIu32
                   " connections, %" PRIu32 " spectators, %" PRIu32 " watchers, seed %" PRIu64 "\n",
-                  o->scenario->name, o->buyers, o->stock, o->sales > 1 ? " in several sales" : "",
-                  o->connections, o->spectators, o->watchers, o->seed);
+                  o->scenario->name, o->buyers, o->buyers == 1 ? "" : "s", o->stock,
+                  o->stock == 1 ? "" : "s", o->sales > 1 ? " in several sales" : "", o->connections,
+                  o->spectators, o->watchers, o->seed);
     if (o->ramp_s > 0)
         (void)fprintf(v->out, "open loop, %g to %g arrivals a second in %g s", o->ramp_from,
                       o->ramp_to, o->ramp_s);
@@ -167,7 +168,7 @@ static void bar_line(struct picture *p, const struct moment *m)
                    m->share * 100);
     begin(p, label);
     field(p, "%.1f s", m->at_s);
-    field(p, "%" PRIu32 " buyers under way", m->now.active);
+    field(p, "%" PRIu32 " under way", m->now.active);
     end(p);
 }
 

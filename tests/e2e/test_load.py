@@ -665,6 +665,17 @@ def test_load_json_is_for_machines(t):
 
 
 @patient
+def test_load_html_speaks_of_one_buyer_for_one_unit(t):
+    path = os.path.join(t.folder, "report.html")
+    done = must(run(t, "--buyers", 1, "--stock", 1, *QUICK, "--pay-ratio", 1, "--html", path), 0)
+    page = subprocess.run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--user-data-dir=" + t.folder + "/chromium",
+                           "--dump-dom", "file://" + path], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=60 * slack()).stdout
+    assert "<h1>1 buyer for 1 unit</h1>" in page and "of 1 unit sold" in page and ">buyer in " in page, page[-3000:]
+    assert "1 buyer for 1 unit," in done.stdout and re.search(r"^\d\.\d\d s, 1 buyer$", done.stdout, re.M), done.stdout
+
+
+@patient
 def test_load_html_is_one_page_that_needs_no_network(t):
     path = os.path.join(t.folder, "report.html")
     curves = t.file("curves.json", json.dumps({"about": "a test", "curves": [
