@@ -267,18 +267,22 @@ static bool streams_owe_nothing(const struct process *p)
            atomic_load_explicit(&run->spectators_behind, memory_order_acquire) == 0;
 }
 
+static void wait_while_owed(const struct process *p, uint64_t end_ns)
+{
+    while (!streams_owe_nothing(p) && clock_ns() < end_ns)
+        clock_sleep_ms(5);
+}
+
 /* The streams bring what they owe, or time runs out and the audit says what is missing. */
 static void wait_for_streams(struct process *p)
 {
     struct run *run = &p->run;
     uint64_t end_ns = clock_ns() + SETTLE_PATIENCE_MS * NS_PER_MS;
-    for (int turn = 0; turn < 2; turn++) {
-        while (!streams_owe_nothing(p) && clock_ns() < end_ns)
-            clock_sleep_ms(5);
-        /* Who is behind is counted anew, the last tick ends, and what should not come could come. */
-        if (turn == 0)
-            clock_sleep_ms(TICK_MS + 50);
-    }
+    wait_while_owed(p, end_ns);
+    /* A tick and more: the tick in which the load ended closes; the audience, whose rounds are shorter, counts anew
+     * how many spectators are behind; and an event that ought not to come has the time to. */
+    clock_sleep_ms(TICK_MS + 50);
+    wait_while_owed(p, end_ns);
     uint32_t behind = atomic_load(&run->spectators_behind);
     if (behind > 0)
         finding(&p->summary.verdict.findings, FINDING_MISSING_EVENT,
