@@ -82,8 +82,7 @@ bool fields_next(struct fields *f, struct field *field)
     (void)take(f, ',');
     if (!take(f, '"') || !take_string(f, &field->key) || !take(f, ':'))
         return fault(f);
-    field->is_string = take(f, '"');
-    return field->is_string ? take_string(f, &field->value) : take_other(f, &field->value);
+    return take(f, '"') ? take_string(f, &field->value) : take_other(f, &field->value);
 }
 
 struct span field_named(const char *json, size_t len, const char *key)

@@ -26,7 +26,6 @@ struct fields {
 
 struct field {
     struct span key, value; /* a string's value without its quotes */
-    bool is_string;
 };
 
 struct fields fields_of(const char *json, size_t len);

@@ -65,16 +65,6 @@ void hdr_add(struct hdr *hdr, uint64_t value_ns)
     hdr->max = value > hdr->max ? value : hdr->max;
 }
 
-void hdr_merge(struct hdr *into, const struct hdr *from)
-{
-    for (uint32_t i = 0; i < from->cells; i++)
-        into->counts[i] += from->counts[i];
-    into->count += from->count;
-    into->sum += from->sum;
-    into->min = from->min < into->min ? from->min : into->min;
-    into->max = from->max > into->max ? from->max : into->max;
-}
-
 uint64_t hdr_percentile(const struct hdr *hdr, double percent)
 {
     if (hdr->count == 0)

@@ -30,8 +30,6 @@ void hdr_close(struct hdr *hdr);
 void hdr_reset(struct hdr *hdr);
 /* Durations above an hour count as one hour. */
 void hdr_add(struct hdr *hdr, uint64_t value_ns);
-/* Both of the same bits. */
-void hdr_merge(struct hdr *into, const struct hdr *from);
 /* percent 0..100; 0 when nothing was added. */
 uint64_t hdr_percentile(const struct hdr *hdr, double percent);
 double hdr_mean(const struct hdr *hdr);

@@ -224,7 +224,6 @@ static void connected(struct link *link, int result)
 
 static void feed(struct link *link, const char *bytes, size_t len)
 {
-    link->loop->received_bytes += len;
     if (link->state != LINK_OPEN)
         return;
     if (llhttp_execute(&link->parser, bytes, len) != HPE_OK) {

@@ -69,7 +69,6 @@ struct loop {
     struct link *links; /* owned */
     uint32_t link_count;
     uint64_t now_ns; /* of this round's completions */
-    uint64_t received_bytes;
     llhttp_settings_t settings;
 };
 

@@ -79,35 +79,12 @@ static void nothing_added_is_zero_and_the_longest_is_an_hour(void **state)
     hdr_close(&hdr);
 }
 
-static void merging_is_adding_all(void **state)
-{
-    (void)state;
-    struct hdr parts[2], whole;
-    assert_true(hdr_open(&parts[0], HDR_BITS) && hdr_open(&parts[1], HDR_BITS) &&
-                hdr_open(&whole, HDR_BITS));
-    for (uint32_t i = 0; i < VALUES; i++) {
-        uint64_t value = (uint64_t)(draw(7, i, 1) * 1e9);
-        hdr_add(&parts[i % 2], value);
-        hdr_add(&whole, value);
-    }
-    hdr_merge(&parts[0], &parts[1]);
-    assert_int_equal(parts[0].count, whole.count);
-    assert_int_equal(parts[0].sum, whole.sum);
-    assert_int_equal(parts[0].min, whole.min);
-    assert_int_equal(parts[0].max, whole.max);
-    assert_memory_equal(parts[0].counts, whole.counts, whole.cells * sizeof *whole.counts);
-    hdr_close(&parts[0]);
-    hdr_close(&parts[1]);
-    hdr_close(&whole);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(percentiles_are_within_a_thousandth),
         cmocka_unit_test(small_values_are_exact),
         cmocka_unit_test(nothing_added_is_zero_and_the_longest_is_an_hour),
-        cmocka_unit_test(merging_is_adding_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
