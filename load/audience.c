@@ -82,12 +82,6 @@ static void read_event(const struct audience *a, struct span data, struct seen_e
     }
 }
 
-static bool is_an_answer(enum seen_kind kind)
-{
-    return kind == SEEN_RESERVED || kind == SEEN_QUEUED || kind == SEEN_PAID ||
-           kind == SEEN_CANCELLED;
-}
-
 static void observe(struct audience *a, uint64_t seq, enum seen_kind kind, struct span data)
 {
     struct run *run = a->run;
@@ -111,7 +105,7 @@ static void observe(struct audience *a, uint64_t seq, enum seen_kind kind, struc
                 atomic_fetch_add_explicit(&run->own_frames_owed, 1, memory_order_relaxed);
         }
         uint64_t reply_ns = ledger_reply_ns(&run->ledger, seq);
-        if (is_an_answer(kind) && e->buyer != NO_BUYER)
+        if (seen_is_an_answer(kind) && e->buyer != NO_BUYER)
             measure(&run->audience, LATENCY_FRAME_EVENTS,
                     reply_ns != 0 && reply_ns < a->loop.now_ns ? a->loop.now_ns - reply_ns : 0);
     }

@@ -110,7 +110,9 @@ void buyer_unanswered(struct crowd *crowd, const struct visit *visit);
 /* The own stream says so. */
 void buyer_hears(struct crowd *crowd, uint32_t index, enum seen_kind kind);
 
-/* request.c: fills link->request. */
+/* request.c */
+const char *step_name(enum step step);
+/* Fills link->request. */
 void request_step(struct crowd *crowd, struct link *link, const struct task *task);
 /* A first look at the sale, before the start, which nobody measures. */
 void request_greeting(struct crowd *crowd, struct link *link);

@@ -121,6 +121,12 @@ static inline bool seen_is_of_order(enum seen_kind kind)
 {
     return kind >= SEEN_RESERVED;
 }
+/* Events that answer a buyer's request; the others come by themselves. */
+static inline bool seen_is_an_answer(enum seen_kind kind)
+{
+    return kind == SEEN_RESERVED || kind == SEEN_QUEUED || kind == SEEN_PAID ||
+           kind == SEEN_CANCELLED;
+}
 const char *seen_kind_name(enum seen_kind kind);
 
 /* The buyer of a name, or NO_BUYER when it is not one of ours. */

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "load/crowd.h"
 #include "load/report.h"
 
 enum { FORMAT_VERSION = 1 };
@@ -142,13 +143,13 @@ static json_t *options_json(const struct summary *s)
 
 static json_t *refusals_json(const struct summary *s)
 {
-    static const char *const steps[] = {"look", "buy", "buy again", "pay", "cancel", "order"};
     json_t *json = json_array();
     for (size_t i = 0;
          i < sizeof s->run->codes / sizeof *s->run->codes && s->run->codes[i].count > 0; i++)
-        (void)json_array_append_new(
-            json, json_pack("{s:s, s:s, s:I}", "request", steps[s->run->codes[i].step], "code",
-                            s->run->codes[i].code, "count", (json_int_t)s->run->codes[i].count));
+        (void)json_array_append_new(json, json_pack("{s:s, s:s, s:I}", "request",
+                                                    step_name((enum step)s->run->codes[i].step),
+                                                    "code", s->run->codes[i].code, "count",
+                                                    (json_int_t)s->run->codes[i].count));
     return json;
 }
 

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "load/crowd.h"
 #include "load/report.h"
 
 #define LAG_NOTABLE_NS UINT64_C(2000000)
@@ -99,14 +100,13 @@ static void put_rates(const struct summary *s, FILE *out)
 
 static void put_refusals(const struct summary *s, FILE *out)
 {
-    static const char *const steps[] = {"look", "buy", "buy again", "pay", "cancel", "order"};
     const struct codes *codes = s->run->codes;
     if (codes[0].count == 0)
         return;
     (void)fprintf(out, "\nrefused\n");
     for (size_t i = 0; i < sizeof s->run->codes / sizeof *codes && codes[i].count > 0; i++)
-        (void)fprintf(out, "%-13s %14s  %s\n", steps[codes[i].step], grouped(codes[i].count),
-                      codes[i].code);
+        (void)fprintf(out, "%-13s %14s  %s\n", step_name((enum step)codes[i].step),
+                      grouped(codes[i].count), codes[i].code);
 }
 
 static void put_cpu(const struct summary *s, FILE *out)

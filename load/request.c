@@ -15,6 +15,14 @@ static_assert(HOST_BYTES_MAX + PREFIX_BYTES_MAX + 3 * ID_BYTES_MAX + TAG_BYTES_M
                   REQUEST_BYTES_MAX,
               "a request without a token fits");
 
+const char *step_name(enum step step)
+{
+    static const char *const names[STEP_COUNT] = {
+        [STEP_LOOK] = "look", [STEP_BUY] = "buy",       [STEP_TWICE] = "buy again",
+        [STEP_PAY] = "pay",   [STEP_CANCEL] = "cancel", [STEP_CHECK] = "order"};
+    return names[step];
+}
+
 struct pen {
     char *at;
 };

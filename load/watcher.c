@@ -29,10 +29,8 @@ void watcher_opens(struct crowd *c, struct link *link)
 /* From the reply to this frame; none for what the buyer did not ask for. */
 static void time_frame(struct crowd *c, uint64_t seq, enum seen_kind kind)
 {
-    bool answers_somebody =
-        kind == SEEN_RESERVED || kind == SEEN_QUEUED || kind == SEEN_PAID || kind == SEEN_CANCELLED;
     uint64_t reply_ns = ledger_reply_ns(&c->run->ledger, seq);
-    if (answers_somebody)
+    if (seen_is_an_answer(kind))
         measure(&c->run->buyers, LATENCY_FRAME,
                 reply_ns != 0 && reply_ns < c->loop.now_ns ? c->loop.now_ns - reply_ns : 0);
 }
