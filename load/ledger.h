@@ -5,8 +5,9 @@
  * Refused answers leave nothing to hold the server to but their number, and what is checked as they come
  * (buyer.c); they are counted by code there.
  *
- * Threads, while the run goes on: orders and own streams are written by the buyers' thread, everything else by the audience's;
- * reply times are written by the buyers' and read by the audience's. After both have ended, main reads all.
+ * Threads, while the run goes on: orders and own streams are written by the buyers' thread, everything else by the
+ * audience's; reply times are written by the buyers' and read by the audience's. After both have ended, main reads
+ * all.
  */
 #ifndef FLASHLOAD_LEDGER_H
 #define FLASHLOAD_LEDGER_H

@@ -1,8 +1,8 @@
 /*
  * options.c: the table of options.h, the scenarios, and the rules between options.
  *
- * An option's default may depend on the scenario and on other options: such fields are UNSET until
- * complete() fills them. Adding an option touches one row and its field.
+ * A default stands in the option's row; one that depends on the scenario or on other options is UNSET until
+ * complete() fills it. Adding an option touches one row and its field.
  *
  * Thread: main.
  */
@@ -49,6 +49,7 @@ struct row {
     taker *take;
     double min, max;
     size_t offset;
+    const char *standard; /* the default, as a user gives it; NULL: none, or by complete() */
     const char *allowed, *help;
 };
 
@@ -159,60 +160,60 @@ static bool take_assert(const struct attempt *attempt, void *field)
 #define AT(field) offsetof(struct options, field)
 
 static const struct row rows[] = {
-    {"scenario", take_scenario, 0, 0, AT(scenario), "small, medium, large or xlarge",
+    {"scenario", take_scenario, 0, 0, AT(scenario), NULL, "small, medium, large or xlarge",
      "100, 1,000, 10,000 or 100,000 buyers for a tenth of that in stock (default small); the word "
      "alone does too"},
-    {"url", take_text, 0, 0, AT(url), "http://HOST:PORT",
+    {"url", take_text, 0, 0, AT(url), NULL, "http://HOST:PORT",
      "a server that runs already; without it flashload starts build/flashd on a temporary "
      "directory"},
-    {"token", take_text, 0, 0, AT(token), "a JWT",
+    {"token", take_text, 0, 0, AT(token), NULL, "a JWT",
      "an admin's token, to make the sale and read the event stream (also FLASHD_TOKEN)"},
-    {"token-file", take_text, 0, 0, AT(token_file), "a file", "the same, from a file"},
-    {"sale", take_text, 0, 0, AT(sale_id), "a sale's id",
+    {"token-file", take_text, 0, 0, AT(token_file), NULL, "a file", "the same, from a file"},
+    {"sale", take_text, 0, 0, AT(sale_id), NULL, "a sale's id",
      "buy in this sale instead of a new one; needs no token, but the audit sees less without one"},
-    {"server-pid", take_count, 1, 4194304, AT(server_pid), "a process id",
+    {"server-pid", take_count, 1, 4194304, AT(server_pid), NULL, "a process id",
      "whose CPU time to count; a server of our own is known"},
-    {"buyers", take_count, 1, BUYERS_MAX, AT(buyers), "1 to 50000000", "virtual buyers"},
-    {"stock", take_count, 1, 1000000000, AT(stock), "1 to 1000000000",
+    {"buyers", take_count, 1, BUYERS_MAX, AT(buyers), NULL, "1 to 50000000", "virtual buyers"},
+    {"stock", take_count, 1, 1000000000, AT(stock), NULL, "1 to 1000000000",
      "units for sale, over all sales (default: a tenth of the buyers; with --rate or --ramp one a "
      "buyer)"},
-    {"sales", take_count, 1, SALES_MAX, AT(sales), "1 to 65536",
-     "sales that share buyers and stock evenly (default 1)"},
-    {"connections", take_count, 1, 100000, AT(connections), "1 to 100000",
+    {"sales", take_count, 1, SALES_MAX, AT(sales), "1", "1 to 65536",
+     "sales that share buyers and stock evenly"},
+    {"connections", take_count, 1, 100000, AT(connections), NULL, "1 to 100000",
      "connections that buyers share; in the closed loop, as many requests at once"},
-    {"spectators", take_count, 0, 100000, AT(spectators), "0 to 100000",
+    {"spectators", take_count, 0, 100000, AT(spectators), NULL, "0 to 100000",
      "who only watch the public stream"},
-    {"watchers", take_count, 0, 100000, AT(watchers), "0 to 100000",
+    {"watchers", take_count, 0, 100000, AT(watchers), NULL, "0 to 100000",
      "buyers with a stream of their own (needs a token); the others ask for their order now and "
      "then"},
-    {"pay-ratio", take_share, 0, 0, AT(pay_share), "0 to 1, or a percentage",
-     "of those who may pay, how many do (default 0.85); the others cancel or walk away"},
-    {"twice-ratio", take_share, 0, 0, AT(twice_share), "0 to 1, or a percentage",
-     "of the buyers, how many press the button twice (default 0.02)"},
-    {"looks", take_count, 0, 100, AT(looks), "0 to 100",
+    {"pay-ratio", take_share, 0, 0, AT(pay_share), "0.85", "0 to 1, or a percentage",
+     "of those who may pay, how many do; the others cancel or walk away"},
+    {"twice-ratio", take_share, 0, 0, AT(twice_share), "0.02", "0 to 1, or a percentage",
+     "of the buyers, how many press the button twice"},
+    {"looks", take_count, 0, 100, AT(looks), NULL, "0 to 100",
      "looks at the sale before buying (default 1; with --rate or --ramp 0)"},
-    {"think-ms", take_count, 0, 600000, AT(think_ms), "0 to 600000",
-     "mean time from a held unit to the payment (default 200)"},
-    {"look-ms", take_count, 10, 600000, AT(look_ms), "10 to 600000",
-     "how often a waiting buyer without a stream asks (default 1000)"},
-    {"hold-ms", take_count, 1, 604800000, AT(hold_ms), "1 to 604800000",
-     "the sale's holdMs (default 3000)"},
-    {"rate", take_real, 0.1, 1e7, AT(rate), "0.1 to 10000000 arrivals a second",
+    {"think-ms", take_count, 0, 600000, AT(think_ms), "200", "0 to 600000",
+     "mean time from a held unit to the payment"},
+    {"look-ms", take_count, 10, 600000, AT(look_ms), "1000", "10 to 600000",
+     "how often a waiting buyer without a stream asks"},
+    {"hold-ms", take_count, 1, 604800000, AT(hold_ms), "3000", "1 to 604800000",
+     "the sale's holdMs"},
+    {"rate", take_real, 0.1, 1e7, AT(rate), NULL, "0.1 to 10000000 arrivals a second",
      "open loop: arrivals at scheduled times, latency counted from them"},
-    {"ramp", take_ramp, 0, 0, 0,
+    {"ramp", take_ramp, 0, 0, 0, NULL,
      "FROM:TO:SECONDS with rates of 1 to 10000000, FROM below TO, and 1 to 3600 s",
      "open loop with a rising rate; finds the knee"},
-    {"duration", take_real, 0.1, 86400, AT(duration_s), "0.1 to 86400 seconds",
+    {"duration", take_real, 0.1, 86400, AT(duration_s), NULL, "0.1 to 86400 seconds",
      "arrivals end after it (default: when all buyers have come; with --rate 10)"},
-    {"seed", take_seed, 0, 0, AT(seed), "0 to 9223372036854775807",
+    {"seed", take_seed, 0, 0, AT(seed), NULL, "0 to 9223372036854775807",
      "what buyers do and when they come (default: drawn, and printed)"},
-    {"answer-timeout-ms", take_count, 100, 600000, AT(answer_timeout_ms), "100 to 600000",
-     "an answer that takes longer is an error (default 10000)"},
-    {"assert", take_assert, 0, 0, 0, "an expression such as p99(buy)<5ms, at most 32 of them",
+    {"answer-timeout-ms", take_count, 100, 600000, AT(answer_timeout_ms), "10000", "100 to 600000",
+     "an answer that takes longer is an error"},
+    {"assert", take_assert, 0, 0, 0, NULL, "an expression such as p99(buy)<5ms, at most 32 of them",
      "a threshold; exit status 99 when it does not hold; may be repeated"},
-    {"html", take_text, 0, 0, AT(html_path), "a file",
+    {"html", take_text, 0, 0, AT(html_path), NULL, "a file",
      "write a report to look at: one page, no network"},
-    {"curves", take_text, 0, 0, AT(curves_path), "a JSON file",
+    {"curves", take_text, 0, 0, AT(curves_path), NULL, "a JSON file",
      "points of bench/scale.py, to be plotted in the page"},
 };
 
@@ -225,7 +226,9 @@ void options_print_help(FILE *out)
                 "  flashload [small|medium|large|xlarge] [OPTIONS]\n\n",
                 out);
     for (size_t i = 0; i < ROW_COUNT; i++)
-        (void)fprintf(out, "  --%-18s %s\n", rows[i].name, rows[i].help);
+        (void)fprintf(out,
+                      rows[i].standard != NULL ? "  --%-18s %s (default %s)\n" : "  --%-18s %s\n",
+                      rows[i].name, rows[i].help, rows[i].standard);
     (void)fputs(
         "  --json               the report as JSON on stdout\n"
         "  --help, --version\n\n"
@@ -297,6 +300,14 @@ static const struct row *row_named(const char *name, size_t len)
     return NULL;
 }
 
+static bool take_value(const struct row *row, const char *value, struct options *options,
+                       char *error)
+{
+    const struct attempt attempt = {row, value, options};
+    return row->take(&attempt, (char *)options + row->offset) ||
+           complain(error, row->name, value, row->allowed);
+}
+
 /* How many arguments it took, or 0 with a line in error. */
 static int take_argument(struct options *options, int argc, char **argv, char *error)
 {
@@ -319,9 +330,8 @@ static int take_argument(struct options *options, int argc, char **argv, char *e
     bool joined = name[len] == '=';
     if (!joined && argc < 2)
         return complain(error, row->name, "", row->allowed);
-    const struct attempt attempt = {row, joined ? name + len + 1 : argv[1], options};
-    if (!row->take(&attempt, (char *)options + row->offset))
-        return complain(error, row->name, attempt.value, row->allowed);
+    if (!take_value(row, joined ? name + len + 1 : argv[1], options, error))
+        return 0;
     return joined ? 1 : 2;
 }
 
@@ -354,9 +364,8 @@ static bool check_pairs(const struct options *o, char *error)
         : o->token != NULL && o->token_file != NULL ? "--token and --token-file exclude each other"
         : o->curves_path != NULL && o->html_path == NULL ? "--curves needs --html to be plotted in"
         : o->sale_id != NULL && o->url == NULL ? "--sale needs --url: a new server has no sale"
-        : o->sale_id != NULL && o->sales > 1 && o->sales != UNSET
-            ? "--sale names one sale: --sales excludes it"
-            : NULL;
+        : o->sale_id != NULL && o->sales > 1   ? "--sale names one sale: --sales excludes it"
+                                               : NULL;
     if (wrong != NULL)
         (void)snprintf(error, OPTIONS_ERROR_BYTES, "%s", wrong);
     return wrong == NULL;
@@ -374,7 +383,6 @@ static void complete(struct options *o, bool scenario_given)
     default_to(&o->stock, open_loop && !scenario_given ? o->buyers
                           : sized || open_loop         ? tenth(o->buyers)
                                                        : o->scenario->stock);
-    default_to(&o->sales, 1);
     if (o->stock < o->sales)
         o->stock = o->sales;
     default_to(&o->connections, open_loop ? 64 : o->scenario->connections);
@@ -391,17 +399,13 @@ bool options_load(struct options *options, int argc, char **argv, char error[OPT
 {
     *options = (struct options){.buyers = UNSET,
                                 .stock = UNSET,
-                                .sales = UNSET,
                                 .connections = UNSET,
                                 .spectators = UNSET,
                                 .watchers = UNSET,
-                                .looks = UNSET,
-                                .pay_share = 0.85,
-                                .twice_share = 0.02,
-                                .think_ms = 200,
-                                .look_ms = 1000,
-                                .hold_ms = 3000,
-                                .answer_timeout_ms = 10000};
+                                .looks = UNSET};
+    for (size_t i = 0; i < ROW_COUNT; i++)
+        if (rows[i].standard != NULL && !take_value(&rows[i], rows[i].standard, options, error))
+            return false;
     for (int at = 0, taken; at < argc; at += taken) {
         taken = take_argument(options, argc - at, argv + at, error);
         if (taken == 0)
