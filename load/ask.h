@@ -7,7 +7,7 @@
 #ifndef FLASHLOAD_ASK_H
 #define FLASHLOAD_ASK_H
 
-#include "load/run.h"
+#include "load/site.h"
 
 struct reply {
     unsigned status;

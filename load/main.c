@@ -21,12 +21,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "load/audience.h"
 #include "load/clock.h"
 #include "load/crowd.h"
+#include "load/error.h"
+#include "load/machine.h"
+#include "load/own_server.h"
 #include "load/report.h"
 #include "load/target.h"
 #include "load/view.h"
@@ -51,7 +53,7 @@ static struct process {
     uint64_t listed_count, own_cpu_ns,
         server_cpu_ns; /* CPU: at the start, then what the load took */
     const char *url;
-    char error[TARGET_ERROR_BYTES];
+    char error[ERROR_BYTES];
 } process;
 
 /* ---- signals ---- */
@@ -86,10 +88,8 @@ static bool catch_signals(char *error)
     if (hangup.sa_handler != SIG_IGN) /* as it is under nohup */
         (void)sigaddset(&stop, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, &stop, NULL);
-    if (pthread_create(&thread, NULL, hear_signals, &stop) == 0)
-        return true;
-    (void)snprintf(error, TARGET_ERROR_BYTES, "cannot start threads");
-    return false;
+    return pthread_create(&thread, NULL, hear_signals, &stop) == 0 ||
+           complain(error, "cannot start threads");
 }
 
 static bool interrupted(const struct run *run)
@@ -114,11 +114,8 @@ static bool read_thresholds(struct process *p)
 static bool report_is_possible(struct process *p)
 {
     const struct options *o = &p->run.options;
-    if ((fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) == O_RDONLY) {
-        (void)snprintf(p->error, sizeof p->error,
-                       "stdout is closed: there is nowhere to report to");
-        return false;
-    }
+    if ((fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) == O_RDONLY)
+        return complain(p->error, "stdout is closed: there is nowhere to report to");
     return o->html_path == NULL ||
            report_html_possible(o->html_path, o->curves_path, p->error, sizeof p->error);
 }
@@ -152,12 +149,11 @@ static bool prepare(struct process *p)
     (void)snprintf(tag, sizeof tag, "fl%08" PRIx32, random);
     p->sales = calloc(run->options.sales, sizeof *p->sales);
     if (!ledger_open(&run->ledger, tag) || !measures_open(&run->buyers) ||
-        !measures_open(&run->audience) || p->sales == NULL) {
-        (void)snprintf(p->error, sizeof p->error, "no memory");
-        return false;
-    }
+        !measures_open(&run->audience) || p->sales == NULL)
+        return complain(p->error, "no memory");
     /* Descriptors first: a server of our own inherits the limit. */
-    return descriptors_suffice(run, p->error) && find_server(p) && target_open_sales(run, p->error);
+    return machine_has_descriptors(&run->options, p->error) && find_server(p) &&
+           target_open_sales(run, p->error);
 }
 
 static bool all_open(const struct run *run)
@@ -190,10 +186,8 @@ static bool get_ready(struct process *p)
 {
     struct run *run = &p->run;
     if (pthread_create(&p->crowd, NULL, crowd_run, run) != 0 ||
-        pthread_create(&p->audience, NULL, audience_run, run) != 0) {
-        (void)snprintf(p->error, sizeof p->error, "cannot start threads");
-        return false;
-    }
+        pthread_create(&p->audience, NULL, audience_run, run) != 0)
+        return complain(p->error, "cannot start threads");
     uint32_t seen = 0, open;
     uint64_t end_ns = 0;
     while (!all_open(run) && !atomic_load(&run->failed) && !interrupted(run)) {
@@ -208,26 +202,17 @@ static bool get_ready(struct process *p)
         clock_sleep_ms(1);
     if (all_open(run) && !atomic_load(&run->failed))
         return true;
-    (void)snprintf(p->error, sizeof p->error, "%s",
-                   interrupted(run) ? "interrupted before the start" : run->failure);
-    return false;
+    return complain(p->error, "%s",
+                    interrupted(run) ? "interrupted before the start" : run->failure);
 }
 
 /* ---- the load ---- */
 
-static uint64_t own_cpu_now_ns(void)
-{
-    struct rusage usage;
-    (void)getrusage(RUSAGE_SELF, &usage);
-    return ((uint64_t)usage.ru_utime.tv_sec + (uint64_t)usage.ru_stime.tv_sec) * NS_PER_S +
-           ((uint64_t)usage.ru_utime.tv_usec + (uint64_t)usage.ru_stime.tv_usec) * 1000;
-}
-
 static void watch_load(struct process *p)
 {
     struct run *run = &p->run;
-    p->own_cpu_ns = own_cpu_now_ns();
-    p->server_cpu_ns = process_cpu_ns((pid_t)run->options.server_pid);
+    p->own_cpu_ns = machine_own_cpu_ns();
+    p->server_cpu_ns = machine_cpu_ns_of((pid_t)run->options.server_pid);
     run->started_at = time(NULL);
     run->start_ns = clock_ns();
     atomic_store_explicit(&run->started, true, memory_order_release);
@@ -239,8 +224,8 @@ static void watch_load(struct process *p)
         clock_sleep_ms(5);
         view_update(&p->view, run);
     }
-    p->own_cpu_ns = own_cpu_now_ns() - p->own_cpu_ns;
-    uint64_t server_ns = process_cpu_ns((pid_t)run->options.server_pid);
+    p->own_cpu_ns = machine_own_cpu_ns() - p->own_cpu_ns;
+    uint64_t server_ns = machine_cpu_ns_of((pid_t)run->options.server_pid);
     p->server_cpu_ns = server_ns > p->server_cpu_ns ? server_ns - p->server_cpu_ns : 0;
 }
 
@@ -415,7 +400,7 @@ static void close_all(struct process *p)
     free(p->listed);
 }
 
-static int complain(const char *error)
+static int refuse(const char *error)
 {
     (void)fprintf(stderr, "flashload: %s\n", error);
     return EXIT_NOTHING_RUN;
@@ -436,13 +421,13 @@ int main(int argc, char **argv)
     struct options *o = &p->run.options;
     fill_standard_descriptors();
     if (!options_load(o, argc - 1, argv + 1, p->error))
-        return complain(p->error);
+        return refuse(p->error);
     if (o->help)
         return options_print_help(stdout), EXIT_SUCCESS;
     if (o->version)
         return printf("flashload %s\n", FLASHD_VERSION) > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     if (!read_thresholds(p) || !report_is_possible(p) || !catch_signals(p->error))
-        return complain(p->error);
+        return refuse(p->error);
     int status = EXIT_NOTHING_RUN;
     bool ready = prepare(p) && get_ready(p);
     if (ready) {
@@ -453,7 +438,7 @@ int main(int argc, char **argv)
     } else {
         end_threads(p);
         (void)own_server_stop(&p->own, p->error); /* if it has died, that is why */
-        (void)complain(p->error);
+        (void)refuse(p->error);
     }
     close_all(p);
     (void)pthread_mutex_lock(&ending);

@@ -16,6 +16,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "load/error.h"
+
 #define UNSET UINT32_MAX
 
 static const struct scenario scenarios[] = {
@@ -248,11 +250,9 @@ void options_print_help(FILE *out)
 
 /* ---- reading argv ---- */
 
-static bool complain(char *error, const char *name, const char *value, const char *allowed)
+static bool not_allowed(char *error, const char *name, const char *value, const char *allowed)
 {
-    (void)snprintf(error, OPTIONS_ERROR_BYTES, "--%s: \"%.80s\" is not allowed; allowed: %s", name,
-                   value, allowed);
-    return false;
+    return complain(error, "--%s: \"%.80s\" is not allowed; allowed: %s", name, value, allowed);
 }
 
 static bool take_word(struct options *options, const char *word, char *error)
@@ -260,12 +260,11 @@ static bool take_word(struct options *options, const char *word, char *error)
     const struct attempt attempt = {&rows[0], word, options};
     if (take_scenario(&attempt, &options->scenario))
         return true;
-    (void)snprintf(
-        error, OPTIONS_ERROR_BYTES,
+    return complain(
+        error,
         "\"%.80s\": unexpected; allowed: small, medium, large, xlarge, or an option that "
         "flashload --help lists",
         word);
-    return false;
 }
 
 static bool *switch_named(struct options *options, const char *name, size_t len)
@@ -283,11 +282,8 @@ static bool *switch_named(struct options *options, const char *name, size_t len)
 
 static int take_switch(bool *field, const char *argument, char *error)
 {
-    if (strchr(argument, '=') != NULL) {
-        (void)snprintf(error, OPTIONS_ERROR_BYTES, "\"%.80s\": the option takes no value",
-                       argument);
-        return 0;
-    }
+    if (strchr(argument, '=') != NULL)
+        return complain(error, "\"%.80s\": the option takes no value", argument);
     *field = true;
     return 1;
 }
@@ -305,7 +301,7 @@ static bool take_value(const struct row *row, const char *value, struct options 
 {
     const struct attempt attempt = {row, value, options};
     return row->take(&attempt, (char *)options + row->offset) ||
-           complain(error, row->name, value, row->allowed);
+           not_allowed(error, row->name, value, row->allowed);
 }
 
 /* How many arguments it took, or 0 with a line in error. */
@@ -321,15 +317,13 @@ static int take_argument(struct options *options, int argc, char **argv, char *e
     if (field != NULL)
         return take_switch(field, argument, error);
     const struct row *row = row_named(name, len);
-    if (row == NULL) {
-        (void)snprintf(error, OPTIONS_ERROR_BYTES,
-                       "\"%.80s\": unknown option; allowed: those that flashload --help lists",
-                       argument);
-        return 0;
-    }
+    if (row == NULL)
+        return complain(error,
+                        "\"%.80s\": unknown option; allowed: those that flashload --help lists",
+                        argument);
     bool joined = name[len] == '=';
     if (!joined && argc < 2)
-        return complain(error, row->name, "", row->allowed);
+        return not_allowed(error, row->name, "", row->allowed);
     if (!take_value(row, joined ? name + len + 1 : argv[1], options, error))
         return 0;
     return joined ? 1 : 2;
@@ -366,9 +360,7 @@ static bool check_pairs(const struct options *o, char *error)
         : o->sale_id != NULL && o->url == NULL ? "--sale needs --url: a new server has no sale"
         : o->sale_id != NULL && o->sales > 1   ? "--sale names one sale: --sales excludes it"
                                                : NULL;
-    if (wrong != NULL)
-        (void)snprintf(error, OPTIONS_ERROR_BYTES, "%s", wrong);
-    return wrong == NULL;
+    return wrong == NULL || complain(error, "%s", wrong);
 }
 
 static void complete(struct options *o, bool scenario_given)
@@ -395,7 +387,7 @@ static void complete(struct options *o, bool scenario_given)
         (void)!getrandom(&o->seed, sizeof(uint32_t), 0);
 }
 
-bool options_load(struct options *options, int argc, char **argv, char error[OPTIONS_ERROR_BYTES])
+bool options_load(struct options *options, int argc, char **argv, char *error)
 {
     *options = (struct options){.buyers = UNSET,
                                 .stock = UNSET,

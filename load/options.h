@@ -13,7 +13,6 @@
 
 enum {
     ASSERTS_MAX = 32,
-    OPTIONS_ERROR_BYTES = 512,
     BUYERS_MAX = 50000000,
     SALES_MAX = 65536,
 };
@@ -51,7 +50,7 @@ struct options {
 };
 
 /* False with a line in error. */
-bool options_load(struct options *options, int argc, char **argv, char error[OPTIONS_ERROR_BYTES]);
+bool options_load(struct options *options, int argc, char **argv, char *error);
 void options_print_help(FILE *out);
 
 static inline bool options_open_loop(const struct options *options)

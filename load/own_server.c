@@ -1,5 +1,5 @@
 /*
- * own_server.c: a flashd of our own for one run (target.h): a secret that nobody else knows, a data directory
+ * own_server.c: a flashd of our own for one run (own_server.h): a secret that nobody else knows, a data directory
  * that vanishes, a free port.
  *
  * It runs in a session of its own, so that Ctrl-C at the terminal reaches flashload alone, which then stops it;
@@ -8,6 +8,8 @@
  *
  * Thread: main.
  */
+#include "load/own_server.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -23,7 +25,7 @@
 #include <unistd.h>
 
 #include "load/clock.h"
-#include "load/target.h"
+#include "load/error.h"
 
 enum { READY_PATIENCE_MS = 60000, STOP_PATIENCE_MS = 15000 };
 
@@ -35,16 +37,12 @@ static bool find_flashd(char path[PATH_BYTES_MAX], char *error)
 {
     ssize_t len = readlink("/proc/self/exe", path, PATH_BYTES_MAX - 8);
     char *slash = len > 0 ? memrchr(path, '/', (size_t)len) : NULL;
-    if (slash == NULL) {
-        (void)snprintf(error, TARGET_ERROR_BYTES, "cannot find my own executable");
-        return false;
-    }
+    if (slash == NULL)
+        return complain(error, "cannot find my own executable");
     memcpy(slash + 1, "flashd", sizeof "flashd");
-    if (access(path, X_OK) == 0)
-        return true;
-    (void)snprintf(error, TARGET_ERROR_BYTES,
-                   "there is no %s to start; build it, or name a running server with --url", path);
-    return false;
+    return access(path, X_OK) == 0 ||
+           complain(error, "there is no %s to start; build it, or name a running server with --url",
+                    path);
 }
 
 static void make_secret(char secret[65])
@@ -169,11 +167,8 @@ bool own_server_start(struct own_server *own, const struct options *options, str
         return false;
     (void)snprintf(own->directory, sizeof own->directory, "%s/flashload-XXXXXX",
                    parent != NULL && *parent != '\0' ? parent : "/tmp");
-    if (mkdtemp(own->directory) == NULL) {
-        (void)snprintf(error, TARGET_ERROR_BYTES, "cannot make %s: %s", own->directory,
-                       strerror(errno));
-        return false;
-    }
+    if (mkdtemp(own->directory) == NULL)
+        return complain(error, "cannot make %s: %s", own->directory, strerror(errno));
     atomic_store(&own->has_directory, true);
     (void)snprintf(data, sizeof data, "%s/data", own->directory);
     (void)snprintf(log, sizeof log, "%s/log", own->directory);
@@ -191,8 +186,7 @@ bool own_server_start(struct own_server *own, const struct options *options, str
     if (out >= 0)
         (void)close(out);
     last_of_log(own, why, sizeof why);
-    (void)snprintf(error, TARGET_ERROR_BYTES, "flashd did not start: %s", why);
-    return false;
+    return complain(error, "flashd did not start: %s", why);
 }
 
 /* ---- its end ---- */
@@ -228,15 +222,12 @@ static bool stop_child(const struct own_server *own, char *error)
         return true;
     last_of_log(own, said, sizeof said);
     if (killed)
-        (void)snprintf(error, TARGET_ERROR_BYTES, "flashd did not stop within %d s: %s",
-                       STOP_PATIENCE_MS / 1000, said);
-    else if (WIFSIGNALED(status))
-        (void)snprintf(error, TARGET_ERROR_BYTES, "flashd was killed by signal %d (%s): %s",
-                       WTERMSIG(status), strsignal(WTERMSIG(status)), said);
-    else
-        (void)snprintf(error, TARGET_ERROR_BYTES, "flashd ended with status %d: %s",
-                       WEXITSTATUS(status), said);
-    return false;
+        return complain(error, "flashd did not stop within %d s: %s", STOP_PATIENCE_MS / 1000,
+                        said);
+    if (WIFSIGNALED(status))
+        return complain(error, "flashd was killed by signal %d (%s): %s", WTERMSIG(status),
+                        strsignal(WTERMSIG(status)), said);
+    return complain(error, "flashd ended with status %d: %s", WEXITSTATUS(status), said);
 }
 
 static void remove_directory(const struct own_server *own)

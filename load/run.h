@@ -9,19 +9,10 @@
 
 #include "load/arrivals.h"
 #include "load/audit.h"
-#include "load/loop.h"
 #include "load/measure.h"
-#include "load/options.h"
+#include "load/site.h"
 
-enum { HOST_BYTES_MAX = 272, PREFIX_BYTES_MAX = 128, TOKEN_BYTES_MAX = 1024, FAILURE_BYTES = 384 };
-
-/* Where the server is. */
-struct site {
-    char host[HOST_BYTES_MAX]; /* as the Host field wants it: host:port */
-    char prefix[PREFIX_BYTES_MAX];
-    char token[TOKEN_BYTES_MAX]; /* empty: none */
-    struct address address;
-};
+enum { FAILURE_BYTES = 384 };
 
 struct sale {
     char id[ID_BYTES_MAX];

@@ -1,5 +1,5 @@
 /*
- * test_load_target.c: which address of several flashload takes. The resolver is this file's.
+ * test_load_site.c: which address of several flashload takes. The resolver is this file's.
  *
  * Thread: one.
  */
@@ -14,7 +14,8 @@
 
 #include <cmocka.h>
 
-#include "load/target.h"
+#include "load/error.h"
+#include "load/site.h"
 
 static struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
 static struct sockaddr_in four = {.sin_family = AF_INET};
@@ -63,7 +64,7 @@ static void the_address_that_answers_is_taken(void **state)
 {
     (void)state;
     static struct site site;
-    char error[TARGET_ERROR_BYTES] = "", url[32];
+    char error[ERROR_BYTES] = "", url[32];
     int fd = listen_at_127_0_0_1(url);
     assert_true(site_parse(&site, url, error));
     assert_int_equal(site.address.at.ss_family, AF_INET);

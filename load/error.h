@@ -1,0 +1,28 @@
+/*
+ * error.h: one line that says what is wrong, on its way to the person who can mend it.
+ *
+ * Thread: any; the line is the caller's.
+ */
+#ifndef FLASHLOAD_ERROR_H
+#define FLASHLOAD_ERROR_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+enum { ERROR_BYTES = 768 };
+
+static inline bool complain(char *error, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Always false, so that a caller can return it. error: ERROR_BYTES. */
+static inline bool complain(char *error, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(error, ERROR_BYTES, format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+#endif
