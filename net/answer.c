@@ -2,7 +2,7 @@
  * answer.c: see answer.h.
  *
  * A response is built in two parts, body first, so that Content-Length is known; both end up in one
- * send. Refusals are kept whole for as long as their Date is right: a stampede gets the same one.
+ * send. A whole refusal is kept for the second of its Date: all clients of a stampede get the same bytes.
  *
  * Thread: the net thread of the connection.
  */
@@ -86,7 +86,7 @@ static void put_head(struct net *net, const struct conn *conn, struct text *head
         text_str(head, "\r\nWWW-Authenticate: Bearer");
     if (conn->close_after)
         text_str(head, "\r\nConnection: close");
-    else if (conn->http_1_0) /* that it stays open, such a client believes only in words */
+    else if (conn->http_1_0) /* such a client needs to be told that it stays open */
         text_str(head, "\r\nConnection: keep-alive");
     text_str(head, "\r\n");
 }
@@ -161,7 +161,7 @@ void answer_wrong_method(struct net *net, struct conn *conn, const char *allow)
     problem(net, conn, 405, "method-not-allowed", detail, NULL, allow);
 }
 
-/* The refusal as every connection that stays open gets it within this second. */
+/* The whole refusal for every HTTP/1.1 connection that stays open, within this second. */
 static const struct refusal *refusal_now(struct net *net, const struct conn *conn,
                                          enum outcome outcome)
 {

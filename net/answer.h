@@ -1,8 +1,8 @@
 /*
  * answer.h: HTTP responses into a connection's output: status line, headers, JSON or problem+json.
  *
- * Thread: the net thread of the connection. Each function completes the answer of the request in
- * work; call exactly one per request. Out of memory closes the connection instead.
+ * Thread: the net thread of the connection. Each function but answer_continue() completes the answer to the
+ * request in work; call exactly one of them per request. Out of memory closes the connection instead.
  */
 #ifndef FLASHD_NET_ANSWER_H
 #define FLASHD_NET_ANSWER_H

@@ -1,6 +1,6 @@
 /*
  * body.c: see body.h. flat.c takes the usual body, jansson every other (strict JSON, valid UTF-8,
- * no duplicate members, no NUL).
+ * no duplicate members).
  *
  * Thread: the net thread of the connection. Fails: by an answer that names the field.
  */
@@ -13,7 +13,7 @@
 #include "net/pairs.h"
 #include "net/timestamp.h"
 
-/* With parameters or without. */
+/* Whether it is application/json, with or without parameters. */
 static bool is_json_type(struct slice type)
 {
     static const char json[] = "application/json";
@@ -41,12 +41,12 @@ bool body_open(struct body *body, const struct call *call)
     if (flat_parse(&body->flat, text))
         return true;
     json_error_t error;
-    /* As reals: an integer beyond 64 bits is JSON too, and refused by its field's name. */
+    /* Integers as reals: one beyond 64 bits is JSON too, and is refused with its field's name. */
     const size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL;
     body->root = json_loadb(text.data, text.len, flags, &error);
     if (body->root != NULL && json_is_object(body->root))
         return true;
-    /* Not jansson's own words: they quote the body, which need not be UTF-8 where it breaks off. */
+    /* Not jansson's own message: it quotes the body, which may not be UTF-8 at the error. */
     char detail[96];
     snprintf(detail, sizeof detail, "the body must be a JSON object");
     if (body->root == NULL)
@@ -79,7 +79,7 @@ void body_wrong(struct body *body, const char *field, const char *must)
         snprintf(body->wrong, sizeof body->wrong, "%s %s", field, must);
 }
 
-/* A member's value, whichever parser found it. A string that is no name (text.h) is VALUE_OTHER. */
+/* A member's value, whichever parser found it. A string that cannot be a name (text.h) is VALUE_OTHER. */
 struct value {
     enum { VALUE_ABSENT, VALUE_STRING, VALUE_INTEGER, VALUE_OTHER } type;
     struct slice string;
@@ -95,7 +95,7 @@ static struct value flat_value(const struct flat_field *field)
                           .integer = field->integer};
 }
 
-/* To JSON Schema, and so to the OpenAPI document, 2.0 is an integer. Beyond 2^53 nobody knows which. */
+/* To JSON Schema, and so to the OpenAPI document, 2.0 is an integer. Beyond 2^53 a double is not exact. */
 static bool is_whole(double real)
 {
     static const double exact_max = 9007199254740992.0;
@@ -117,7 +117,7 @@ static struct value tree_value(const json_t *member)
     return (struct value){.type = VALUE_OTHER};
 }
 
-/* The member; notes that a required one is missing. null counts as missing. */
+/* The member's value; notes it when a required one is missing. null counts as missing. */
 static struct value value_of(struct body *body, const char *field, enum presence presence)
 {
     struct value value = body->root != NULL ? tree_value(json_object_get(body->root, field))

@@ -2,7 +2,7 @@
  * body.h: a request's JSON body, and its fields by name, each checked against its bounds.
  *
  * Usage:  struct body body;  if (!body_open(&body, call)) return;   (it has answered 400 or 415)
- *         … body_string(&body, "buyerName", …) …  all may fail, the first failure wins
+ *         … body_string(&body, "buyerName", …) …  any may fail; the first failure is the one told
  *         if (!body_ok(&body)) return;   (it has answered 400 invalid-request, naming the field)
  *         body_close(&body);
  * Slices point into the body and live until body_close().
@@ -22,7 +22,7 @@ struct body {
     const struct call *call;
     struct flat flat; /* the fields, when the body is a flat object … */
     json_t *root;     /* … else jansson's tree of it; NULL for a flat one */
-    char wrong[160];  /* which field, and what it must be; empty while all is well */
+    char wrong[160];  /* the first wrong field, and what it must be; empty for none */
 };
 
 bool body_open(struct body *body, const struct call *call);
@@ -38,9 +38,9 @@ struct slice body_string(struct body *body, const char *field, size_t min, size_
 /* An integer in min..max; absent and optional: fallback. */
 int64_t body_integer(struct body *body, const char *field, int64_t min, int64_t max,
                      enum presence presence, int64_t fallback);
-/* ISO 8601 or epoch milliseconds, as wall-clock ms. */
+/* A required time, in ISO 8601 or epoch milliseconds; returns wall-clock ms. */
 int64_t body_time(struct body *body, const char *field);
-/* Says that a field is wrong for a reason of the caller's. */
+/* Notes that a field is wrong, for a reason that the caller found. */
 void body_wrong(struct body *body, const char *field, const char *must);
 
 #endif

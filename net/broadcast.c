@@ -3,11 +3,12 @@
  *
  * Happy path: the journal's wake after a commit -> read_new_events (each encoded once) -> stream_pump for every
  * stream: one send carries all that came since its last one.
- * With nobody listening it reads nothing: an event that no stream wants is published as soon as it is durable.
+ * Without streams it reads nothing, and counts durable events as published once a round, at least every
+ * QUIET_SLEEP_MS.
  * Failure modes: an archive that cannot be read is tried again every ARCHIVE_RETRY_MS; rows that somebody changed or
- * removed are skipped, with a line in the log, and every stream is told. The sale goes on.
+ * removed are skipped, with a line on stderr, and every stream is told. The sale goes on.
  *
- * Thread: broadcaster, but for the functions of broadcast.h that say otherwise.
+ * Thread: broadcaster, except for the functions of broadcast.h that say otherwise.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -24,7 +25,7 @@ enum {
     PAGES_A_ROUND = 8,
     QUIET_SLEEP_MS = 250,
     LOOK_AGAIN_MS =
-        2, /* whether a user's snapshot can be written, if no event or reply says so before */
+        2, /* to see whether a user's snapshot can be written, if nothing else wakes the thread */
     CLOSE_EVERY_MS = 10 /* while stopping */
 };
 
@@ -139,7 +140,7 @@ static void append_frame(struct frames *frames, const struct text *text, uint64_
                       text->start);
 }
 
-/* The tick is over: each sale's latest, in the order of their seqs. */
+/* Ends the tick: appends the frame of each sale's latest update, in the order of their seqs. */
 static void flush_updates(struct broadcaster *b)
 {
     char buffer[FRAME_BYTES_MAX];
@@ -181,9 +182,9 @@ static void keep_update(struct broadcaster *b, struct pending_update update)
         return;
     }
     if (!make_room(b))
-        flush_updates(b); /* without memory: sooner than the tick */
+        flush_updates(b); /* out of memory: before the tick is over */
     if (b->pending_count == b->pending_room)
-        return; /* not even the first room: the next event of the sale shows it */
+        return; /* no memory for a single update: the sale's next event shows the change */
     b->pending[b->pending_count++] = update;
     *place = b->pending_count;
 }
@@ -197,22 +198,23 @@ static void publish_public(struct broadcaster *b, const struct archived_event *e
     }
     char buffer[FRAME_BYTES_MAX];
     struct text text = text_in(buffer, sizeof buffer);
-    flush_updates(b); /* ids rise */
+    flush_updates(b); /* so that ids rise */
     encode_public(&text, b, event, order, sale);
     append_frame(&b->updates, &text, event->seq, event->kind, sale, order);
 }
 
-/* The frames go on behind this seq; what came before is in the archive, for those who have yet to hear of it. */
+/* From here on, only events after seq become frames. A stream that lacks earlier ones reads them from the archive. */
 static void begin_after(struct broadcaster *b, uint64_t seq)
 {
-    flush_updates(b); /* their place is before */
+    flush_updates(b); /* they belong before seq */
     b->head = seq;
     frames_clear(&b->events, seq);
     frames_clear(&b->updates, seq);
 }
 
-/* What somebody has changed or removed in the table is left to the archive's way: there each stream meets the gap, and
- * tells its client (G6). A snapshot that is being gathered may miss an order by it: it asks for them anew. */
+/* Skips events whose rows somebody changed or removed. Each stream meets the gap when it reads the archive, and tells
+ * its client (G6). A snapshot that is being gathered may miss an order of a skipped event: it looks all of them up
+ * anew. */
 static void skip_to(struct broadcaster *b, uint64_t seq)
 {
     if (seq <= b->head)
@@ -262,7 +264,7 @@ static void read_new_events(struct broadcaster *b)
 {
     uint64_t committed = log_committed(&b->engine->log);
     if (b->open_count == 0)
-        b->head = committed; /* nobody to hand it to */
+        b->head = committed; /* no stream to hand events to */
     for (int page = 0; page < PAGES_A_ROUND && b->head < committed && !broadcast_rests(b); page++) {
         /* Rows past committed_seq may exist but are not visible yet. */
         uint64_t left = committed - b->head;
@@ -313,8 +315,8 @@ static void take_replies(struct broadcaster *b)
     }
 }
 
-/* Streams whose snapshot is being gathered note the orders that come meanwhile, and are asked again each
- * round whether it can be written. */
+/* Each round, tries again to write the users' snapshots that are being gathered; note_for_snapshots() has added the
+ * orders that came meanwhile. */
 static void go_on_looking_up(struct broadcaster *b)
 {
     for (uint32_t i = 0; i < b->streams_made && b->looking_up > 0; i++)
@@ -349,7 +351,7 @@ static int compare_hashes(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Users and the most devices of one, for /health/sse. */
+/* Counts streams, users, the most streams of one user and the furthest lag, for /health/sse and /metrics. */
 static void count_users(struct broadcaster *b)
 {
     uint64_t *hashes = malloc((b->open_count + 1) * sizeof *hashes);
@@ -403,7 +405,7 @@ static int64_t sleep_ms(const struct broadcaster *b)
     return due > b->now.mono_ms ? due - b->now.mono_ms : 0;
 }
 
-/* Only while somebody listens does a commit wake this thread; a new stream always does. */
+/* A commit wakes this thread only while there are streams; a new stream always does. */
 static void wait_for_work(struct broadcaster *b)
 {
     struct io_uring_cqe *cqe;
@@ -458,7 +460,7 @@ static void *broadcast_main(void *arg)
     struct __kernel_timespec pause = {0, CLOSE_EVERY_MS * 1000000};
     struct io_uring_cqe *cqe;
     (void)pthread_setname_np(pthread_self(), "broadcaster");
-    wake_for_batches(); /* no sooner than the threads that sell */
+    wake_for_batches(); /* so as not to pre-empt the threads that sell */
     MUST(uring_enable(&b->uring), "a ring that cannot be enabled");
     arm_event(b);
     while (!atomic_load_explicit(&b->stopping, memory_order_acquire)) {
@@ -471,7 +473,7 @@ static void *broadcast_main(void *arg)
         int64_t left_ms = end_mono_ms - b->now.mono_ms;
         if (b->open_count == 0 || left_ms <= -BROADCAST_STOP_MS)
             return NULL;
-        if (b->now.mono_ms >= next_mono_ms) { /* and not as soon as the last ones are gone */
+        if (b->now.mono_ms >= next_mono_ms) { /* not already when the last ones have gone */
             close_some(b, left_ms);
             next_mono_ms = b->now.mono_ms + CLOSE_EVERY_MS;
         }

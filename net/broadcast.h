@@ -1,5 +1,5 @@
 /*
- * broadcast.h: the event streams: one thread that reads committed events and sends them to everybody.
+ * broadcast.h: the event streams: one thread that reads committed events and sends them to every stream.
  *
  * Usage, main:        broadcast_open -> broadcast_start … broadcast_stop -> broadcast_close
  * Usage, net thread:  broadcast_take() with a subscription whose request has been checked; the connection is
@@ -23,15 +23,15 @@ struct text;
 
 enum stream_kind { STREAM_PUBLIC, STREAM_USER, STREAM_EVENTS };
 
-/* One stream as it was asked for. */
+/* A stream as its client asked for it. */
 struct subscription {
     int fd;
     enum stream_kind kind;
     bool resume; /* Last-Event-ID was given: go on after after_seq */
     uint64_t after_seq;
-    uint64_t asked_seq; /* the last committed when it was asked for: what the client may know of */
+    uint64_t asked_seq; /* the last committed when the request came: what the client may know of */
     uint32_t kinds;     /* STREAM_EVENTS: bit k for event kind k */
-    struct sale *sale;  /* only this one; NULL for all */
+    struct sale *sale;  /* only this sale's events; NULL: of all */
     int64_t expires_at_ms; /* wall clock, of the token; 0: none */
     uint64_t address;      /* of the peer, hashed: for the cap per address */
     uint64_t user_hash;    /* STREAM_USER */
@@ -46,7 +46,7 @@ struct broadcast_stats {
 
 struct broadcast_options {
     uint32_t net_threads;
-    uint32_t port; /* index of the engine port that is the broadcaster's */
+    uint32_t port; /* index of the broadcaster's engine port */
     uint32_t heartbeat_ms, tick_ms;
     uint32_t streams_max, streams_per_address_max;
     bool buyer_names_shown;
@@ -56,14 +56,14 @@ struct broadcast_options {
 /* NULL and a line in error (no newline) on failure. */
 struct broadcaster *broadcast_open(const struct broadcast_options *options, struct engine *engine,
                                    char *error, size_t error_bytes);
-/* Before the start: no more streams than this, whatever the options say. Returns how many that makes. */
+/* Before the start: lowers the options' streams_max to this, unless it is lower already. Returns the result. */
 uint32_t broadcast_limit(struct broadcaster *broadcaster, uint32_t streams_max);
 bool broadcast_start(struct broadcaster *broadcaster);
-/* Closes every stream, a few at a time, within a second; waits at most another for what is in flight. */
+/* Closes every stream, a few at a time, within a second; waits at most one more for what is in flight. */
 void broadcast_stop(struct broadcaster *broadcaster);
 void broadcast_close(struct broadcaster *broadcaster);
 
-/* Net thread `net`: whether its inbox has room for one more than those that are on their way to it. */
+/* Net thread `net`: whether its inbox has room for one more, besides the `on_their_way` that it will be given. */
 bool broadcast_has_room(const struct broadcaster *broadcaster, uint32_t net, uint32_t on_their_way);
 /* Net thread `net`: hands a copy of the subscription over; there must be room. */
 void broadcast_take(struct broadcaster *broadcaster, uint32_t net,

@@ -32,7 +32,7 @@ void caps_free(struct caps *caps)
     free(caps->callers);
 }
 
-/* The link to this address's entry, or the one that ends its chain. */
+/* The link to this address's entry, or the link that ends its chain. */
 static struct caller **link_of(struct caps *caps, uint64_t address)
 {
     struct caller **link = &caps->callers[address % CHAINS];

@@ -4,9 +4,9 @@
  * Happy path: conn_received -> feed -> route_request -> conn_answered -> conn_sent -> feed …
  * Failure modes:
  *   bad bytes      an answer, then linger: shut down our side and read on for a moment, since closing a
- *                  socket with unread input would reset it and lose the answer
- *   peer gone      closed at once; a reply that comes later finds another generation and is dropped
- *   too slow       408 while a request is being sent to us, otherwise closed
+ *                  socket with unread input would reset the connection and lose the answer
+ *   peer gone      closed at once; a reply that comes later is dropped (conn_of_context)
+ *   too slow       408 if a part of a request has come, otherwise closed
  *   out of memory  closed
  *
  * Thread: the net thread of the connection.
@@ -87,7 +87,7 @@ static void arm_recv(struct net *net, struct conn *conn)
     conn->recv_cancelled = false;
 }
 
-/* A peer that sends on while its request is in work must not fill our memory. */
+/* A peer that goes on sending while its request is in work must not fill our memory. */
 static void stop_recv(struct net *net, struct conn *conn)
 {
     if (!conn->recv_armed || conn->recv_cancelled)
@@ -125,15 +125,15 @@ static void leave_to_close(struct net *net, struct conn *conn)
     net->closing = conn;
 }
 
-/* Nobody is owed an answer: the request in work, if any, is forgotten. The slot stays until
- * conn_reap(), so callers may look at it after this. */
+/* The request in work, if any, gets no answer. The slot stays until conn_reap(), so callers may look at it after
+ * this. */
 void conn_close(struct net *net, struct conn *conn)
 {
     if (conn->closing)
         return;
     leave_to_close(net, conn);
-    /* Ends the receive and the send in flight; only after their completions may the slot be used
-     * again. */
+    /* Ends the receive and the send in flight; the slot may be used again only after their
+     * completions. */
     (void)shutdown(conn->fd, SHUT_RDWR);
 }
 
@@ -145,7 +145,7 @@ void conn_hand_over(struct net *net, struct conn *conn, struct subscription *sub
     stop_recv(net, conn);
 }
 
-/* The descriptor goes to the broadcaster, or is closed. */
+/* Gives the descriptor to the broadcaster, or closes it. */
 static void let_go(struct net *net, struct conn *conn)
 {
     struct subscription *subscription = conn->subscription;
@@ -194,7 +194,7 @@ static void refuse(struct net *net, struct conn *conn, unsigned status, const ch
     answer_problem(net, conn, status, code, detail, NULL);
 }
 
-/* A whole request is there: its answer comes now or later. more: bytes of the next one are there too. */
+/* A request is complete: its answer comes now or later. more: bytes of the next one have come, too. */
 static void begin_request(struct net *net, struct conn *conn, bool more)
 {
     const struct http_request *request = http_parser_request(conn->parser);
@@ -223,7 +223,7 @@ static bool is_occupied(const struct conn *conn)
     return conn->in_work || conn->sending || conn->closing || conn->lingering;
 }
 
-/* Feeds bytes until a request is complete; returns how many were taken. */
+/* Feeds bytes to the parser until it has a request; returns how many are done with. */
 static size_t feed(struct net *net, struct conn *conn, const char *bytes, size_t len)
 {
     size_t at = 0;
@@ -284,7 +284,7 @@ static void feed_pending(struct net *net, struct conn *conn)
         conn_close(net, conn);
 }
 
-/* The peer shut its side down: what it sent whole is still answered. */
+/* The peer shut its side down: requests that it sent whole are still answered. */
 static void peer_finished(struct net *net, struct conn *conn)
 {
     conn->peer_done = true;
@@ -300,7 +300,7 @@ static void take_bytes(struct net *net, struct conn *conn, const struct io_uring
     char *buffer = net->buffer_memory + (size_t)id * RECV_BUFFER_BYTES;
     size_t len = (size_t)cqe->res, taken = len;
     if (!conn->closing && !conn->lingering) {
-        /* Bytes keep their order: behind pending ones they become pending. */
+        /* To keep the order, bytes that come behind pending ones become pending, too. */
         taken = conn->pending_bytes == 0 ? feed(net, conn, buffer, len) : 0;
         if (!conn->closing && !conn->lingering)
             keep_pending(net, conn, buffer + taken, len - taken);
@@ -325,7 +325,7 @@ void conn_received(struct net *net, struct conn *conn, const struct io_uring_cqe
     else if (cqe->res < 0 && cqe->res != -ENOBUFS && cqe->res != -ECANCELED)
         conn_close(net, conn);
     else if (conn->pending_bytes < PENDING_BYTES_MAX)
-        arm_recv(net, conn); /* ENOBUFS: this round's buffers are back before the next wait */
+        arm_recv(net, conn); /* ENOBUFS: this round gives buffers back before the next wait */
 }
 
 /* ---- sending ---- */
@@ -417,7 +417,7 @@ void conn_stop(struct net *net, struct conn *conn)
 {
     if (conn->fd < 0 || conn->closing)
         return;
-    /* The rest may be on its way. */
+    /* The rest of a request that has begun may be on its way. */
     bool begun = http_parser_phase(conn->parser) != HTTP_PHASE_IDLE;
     if (conn->in_work || conn->sending)
         conn->close_after = conn->close_after || conn->pending_bytes == 0;

@@ -1,8 +1,8 @@
 /*
  * deadline.c: connections in lists by the reason of their deadline (see net.h).
  *
- * Every deadline of a list has the same length, so appending keeps the list in order of expiry and
- * the next one to expire is its head: no heap, no wheel.
+ * All deadlines of a list have the same length, so appending keeps the list in order of expiry, and
+ * its head expires next: no heap, no wheel.
  *
  * Thread: the net thread of the lists.
  */
@@ -66,6 +66,6 @@ void deadline_expire(struct net *net)
         struct conn *conn;
         while ((conn = net->deadlines[i].oldest) != NULL &&
                conn->deadline_mono_ms <= net->now.mono_ms)
-            conn_expired(net, conn); /* takes it off this list */
+            conn_expired(net, conn); /* takes the connection off this list */
     }
 }

@@ -2,16 +2,16 @@
  * encode.c: events as SSE frames (stream.h). JSON never holds a line break, and ids are digits, so no frame
  * can be broken by what a client chose.
  *
- * Two frames that stem from one event share its place in the order, so only the last of them carries the id:
- * a client that is cut off between the two gets both again, never one less.
+ * Two frames that stem from one event share its seq, and only the last of them carries it as id: a client that is
+ * cut off between the two gets both again, and misses neither.
  *
  * Thread: broadcaster. Fails: by the text's overflow.
  */
 #include "net/stream.h"
 
-/* ---- fields of a payload of ours ---- */
+/* ---- fields of a payload ---- */
 
-/* What follows "key": in a payload; quotes inside strings are escaped, so the pattern is met at keys only. */
+/* Where `"key":` begins in the payload, or NULL. Quotes inside strings are escaped, so only keys match. */
 static const char *value_at(const struct archived_event *event, const char *pattern)
 {
     return memmem(event->payload, event->payload_bytes, pattern, strlen(pattern));
@@ -28,7 +28,7 @@ static uint64_t number_of(const struct archived_event *event, const char *patter
     return number;
 }
 
-/* The TEXT_TIME_CHARS of a time of the payload, or NULL. */
+/* The TEXT_TIME_CHARS of the time that follows the pattern, or NULL. */
 static const char *time_at(const struct archived_event *event, const char *pattern)
 {
     const char *at = value_at(event, pattern), *end = event->payload + event->payload_bytes;
@@ -129,7 +129,7 @@ static void encode_sale_event(struct text *out, const struct archived_event *eve
     close_frame(out);
 }
 
-/* The announced end, or the moment of an early one: ISO times compare as text. */
+/* The announced end, or the event's time if that is earlier: ISO times compare as text. */
 static void pair_end(struct text *out, const struct archived_event *event, const struct sale *sale)
 {
     char announced[TEXT_TIME_CHARS];

@@ -19,7 +19,7 @@ static void skip_space(struct scan *s)
         s->at++;
 }
 
-/* The given character, after white space. */
+/* Skips white space, then takes the given character. */
 static bool take(struct scan *s, char c)
 {
     skip_space(s);
@@ -54,7 +54,7 @@ static bool take_integer(struct scan *s, int64_t *integer)
     while (s->at < s->end && *s->at >= '0' && *s->at <= '9' && s->at - start < INTEGER_DIGITS_MAX)
         value = value * 10 + (*s->at++ - '0');
     size_t digits = (size_t)(s->at - start);
-    /* What follows must be the end of the value; "1.5", "1e3" and longer numbers are not flat. */
+    /* The value must end here: "1.5", "1e3" and longer numbers are not flat. */
     bool ends = s->at < s->end && strchr(",} \t\r\n", *s->at) != NULL && *s->at != '\0';
     if (digits == 0 || (digits > 1 && *start == '0') || !ends)
         return false;

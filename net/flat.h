@@ -1,11 +1,11 @@
 /*
- * flat.h: the JSON that clients nearly always send, without a parse tree: one flat object of plain
- * strings and integers.
+ * flat.h: parses the JSON that clients nearly always send, one flat object of plain strings and integers,
+ * without a tree.
  *
  * A profile of purchases showed a tenth of the net thread's time in jansson and its allocations.
  * This scanner takes what it can take without doubt and says "not flat" to everything else
  * (escapes, non-ASCII, nesting, true, null, fractions, repeated keys, and of course bad JSON),
- * which then goes to jansson: strictness and error messages stay in one place.
+ * which then goes to jansson: so strictness and error messages are in one place.
  *
  * Thread: any; pure. Slices point into the text.
  */
@@ -27,7 +27,7 @@ struct flat {
     struct flat_field fields[FLAT_FIELDS_MAX];
 };
 
-/* False: not flat; nothing is said about whether it is JSON. */
+/* False: not flat, but it may be JSON. */
 bool flat_parse(struct flat *flat, struct slice text);
 /* The field, or NULL. */
 const struct flat_field *flat_find(const struct flat *flat, const char *name);

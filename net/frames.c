@@ -12,7 +12,7 @@
 
 static const size_t index_bytes = FRAMES_COUNT * sizeof(struct frame);
 
-/* Pages come with the first use: a server without streams does not pay. */
+/* Pages are allocated on first use: a server without streams does not pay for them. */
 static void *reserve(size_t bytes)
 {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

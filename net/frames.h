@@ -1,8 +1,8 @@
 /*
  * frames.h: encoded SSE frames in a ring of bytes, found by seq: encoded once, read by every stream.
  *
- * Appending past the room drops the oldest frames; `floor` says up to where. A reader's cursor is a seq: it is
- * in the ring while cursor >= floor.
+ * Appending to a full ring drops the oldest frames, up to the seq `floor`. A reader's cursor is a seq; the ring has
+ * all that comes after it while cursor >= floor.
  *
  * Thread: the broadcaster.
  */
@@ -18,7 +18,7 @@ struct sale;
 
 enum { FRAMES_COUNT = 1 << 14, FRAMES_BYTES = 8 << 20, FRAME_BYTES_MAX = 4096 };
 
-/* What a filter looks at, beside the frame's bytes. */
+/* A frame's place in the ring, and what filters look at. */
 struct frame {
     uint64_t seq; /* rises */
     uint64_t offset;
@@ -39,11 +39,11 @@ struct frames {
 /* False when out of memory. */
 bool frames_init(struct frames *frames);
 void frames_free(struct frames *frames);
-/* Empties the ring: readers up to `seq` have nothing to read here. */
+/* Empties the ring: frames up to `seq` are not here any more. */
 void frames_clear(struct frames *frames, uint64_t seq);
-/* Copies a frame in; frame->offset is set here. bytes <= FRAME_BYTES_MAX. */
+/* Copies a frame in; sets its offset. frame.bytes <= FRAME_BYTES_MAX. */
 void frames_append(struct frames *frames, struct frame frame, const char *bytes);
-/* The number of the first frame after `seq`; frames->end when there is none. cursor >= floor. */
+/* The number of the first frame after `seq`, which must be >= floor; frames->end when there is none. */
 uint64_t frames_after(const struct frames *frames, uint64_t seq);
 static inline const struct frame *frames_at(const struct frames *frames, uint64_t number)
 {

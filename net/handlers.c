@@ -1,8 +1,8 @@
 /*
- * handlers.c: the requests of contract.md, one function each (see handlers.h).
+ * handlers.c: the requests of net/openapi.json but the streams', one function each (see handlers.h).
  *
- * Writes check the body, then send a command to the worker that owns the buyer (or to the clock,
- * for admins); reads answer from the committed view at once.
+ * Writes check the body, then send a command to the worker that owns the buyer (admins' to the clock or
+ * the reconciler); reads answer from the committed view at once.
  *
  * Thread: the net thread of the connection.
  */
@@ -42,7 +42,7 @@ static void send_command(const struct call *call, uint32_t target, struct comman
 {
     command->context = conn_context(call->conn);
     if (port_send(call->net->port, target, command)) {
-        call->keyed->number = 0; /* the engine's now */
+        call->keyed->number = 0; /* the engine has the key now */
         return;
     }
     if (command->kind == COMMAND_CREATE)
@@ -70,7 +70,7 @@ static void send_for_order(const struct call *call, enum command_kind kind, stru
     send_command(call, order->owner, &command);
 }
 
-/* With a key, a refusal has to be kept before it is sent: by any worker, as its own are. */
+/* With a key, a refusal must be kept before it is sent. Any worker can see to that, as it does for its own. */
 static void refuse(const struct call *call, enum outcome outcome)
 {
     uint32_t key = call->keyed->number;
@@ -92,7 +92,7 @@ static void send_for_sale(const struct call *call, enum command_kind kind)
 
 /* ---- selling ---- */
 
-/* The sale of a purchase: the one that is named, else the only active one. NULL after answering. */
+/* The sale of a purchase: the one that is named, else the only active one. NULL after refusing. */
 static struct sale *sale_to_buy_from(const struct call *call, struct slice id)
 {
     struct engine *engine = call->net->engine;
@@ -127,8 +127,8 @@ static enum outcome outcome_by_view(const struct sale *sale)
     return view.sold == view.product_qty ? OUTCOME_SOLD_OUT : OUTCOME_DONE;
 }
 
-/* What the committed state refuses needs no worker: it refuses the stampede after the last unit. Only who is
- * refused needs to wait for it to be whole; for others, a worker decides. */
+/* What the committed state refuses needs no worker: after the last unit, that is the whole stampede. Only a refusal has
+ * to wait for a consistent view; anything else is decided by a worker. */
 static enum outcome refused_by_view(const struct engine *engine, const struct sale *sale)
 {
     if (outcome_by_view(sale) == OUTCOME_DONE)
@@ -184,7 +184,7 @@ void handle_eligible(const struct call *call)
     body_close(&body);
 }
 
-/* The order that the open body names, or NULL after answering; then the body is closed. */
+/* The order that the open body names; NULL after refusing and closing the body. */
 static struct order *order_of_body(struct body *body)
 {
     struct slice id = body_string(body, "transactionId", 1, 64, REQUIRED);
@@ -231,7 +231,7 @@ void handle_paid(const struct call *call)
     keyed_handle(call, COMMAND_PAY, pay);
 }
 
-/* The dummy payment provider: takes any payment of the whole order, then does what its call of
+/* The dummy payment provider: accepts every payment of a whole order, then does what a provider's call of
  * /paid would. */
 void handle_pay(const struct call *call)
 {
@@ -310,7 +310,7 @@ void handle_end(const struct call *call)
     send_for_sale(call, COMMAND_END);
 }
 
-/* The answer comes when the run is made; nobody waits for it but this request. */
+/* The answer comes when the run is over; only this request waits for it. */
 void handle_reconcile(const struct call *call)
 {
     struct command command = {.kind = COMMAND_RECONCILE};
@@ -327,7 +327,7 @@ void handle_reconciliation(const struct call *call)
 
 /* ---- reads ---- */
 
-/* Room for an answer of so many bytes; out->start is the caller's to free. False: has answered 503. */
+/* Allocates room for an answer; the caller frees out->start. False: has answered 503. */
 static bool open_text(const struct call *call, struct text *out, size_t bytes)
 {
     char *buffer = malloc(bytes);
@@ -468,7 +468,7 @@ void handle_streams(const struct call *call)
     answer_json(call->net, call->conn, 200, &out);
 }
 
-/* New orders are taken: not stopping, and room on the disk. */
+/* Ready: new orders are taken, since the server is not stopping and there is room on the disk. */
 void handle_ready(const struct call *call)
 {
     if (atomic_load_explicit(&call->net->server->stopping, memory_order_relaxed))

@@ -1,8 +1,9 @@
 /*
  * handlers.h: one function per row of the route table.
  *
- * Thread: the net thread of the connection. Each handler either answers (answer.h) or sends one
- * command to the engine, whose reply render_reply() answers; never both, never neither.
+ * Thread: the net thread of the connection. Each handler does exactly one of three: it answers (answer.h),
+ * sends a command to the engine, whose reply render_reply() makes the answer, or hands the connection to the
+ * broadcaster (conn_hand_over()).
  */
 #ifndef FLASHD_NET_HANDLERS_H
 #define FLASHD_NET_HANDLERS_H

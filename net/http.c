@@ -1,22 +1,22 @@
 /*
  * http.c: one request at a time, from a connection's first byte to a complete request.
  *
- *   IDLE   empty lines are skipped; the first other byte begins a request: in a block of its own, or, if the whole
- *          of the last head stands there once more, in the block that still has it, which goes on to BODY at
- *          once: the same bytes mean the same
+ *   IDLE   empty lines are skipped; the first other byte begins a request. If the bytes at hand begin with the whole
+ *          head of the last request, they go on to BODY at once, in the block that still has that head: the same
+ *          bytes mean the same. Else the block begins anew
  *   HEAD   bytes are vetted and kept (http_scan.c), whole lines are read (http_head.c)
  *   BODY   Content-Length is counted down here, chunks are undone (http_chunked.c)
  *   COMPLETE  nothing more is taken until http_parser_reset()
  *
  * Thread: the net thread that owns the connection.
- * In:     bytes as they arrive; each is copied at most once, into the block, and looked at once, or twice where a head
- *         was first compared with the last one in vain.
+ * In:     bytes as they arrive; each is copied at most once, into the block, and looked at once, or twice if a head
+ *         was first compared with the last one and differed.
  * Out:    struct http_request, whose slices lie in the block.
  * Fails:  with a row of the table of refusals, which then stays until the parser is reset or freed.
  *
- * Only a connection's first request, and one after a request that grew or failed, costs a malloc: otherwise the last
- * block is used again. A block's first size fits glibc's per-thread cache. A head that has come whole is vetted, copied
- * and parsed in one go.
+ * Only a connection's first request, and one after a request whose block grew, costs a malloc: otherwise the last
+ * block is used again. A block's first size fits glibc's per-thread cache. A head that comes in one piece is vetted,
+ * copied and parsed in one go.
  */
 #include <assert.h>
 #include <sanitizer/asan_interface.h>
@@ -27,7 +27,7 @@
 #include "net/http_internal.h"
 
 enum {
-    BLOCK_BYTES_FIRST = 1024, /* glibc caches up to 1032 bytes a thread without locking */
+    BLOCK_BYTES_FIRST = 1024, /* glibc's per-thread cache, without locks, takes up to 1032 */
     TEXT_BYTES_MAX =
         HTTP_REQUEST_LINE_BYTES_MAX + 2 + HTTP_HEAD_BYTES_MAX + 2 + HTTP_BODY_BYTES_MAX,
 };
@@ -48,7 +48,7 @@ struct http_parser {
     enum http_phase phase;
     uint16_t blank_lines;
     bool blank_after_cr;
-    bool continued; /* this request was told to go on */
+    bool continued; /* HTTP_FED_CONTINUE was returned for this request */
 };
 
 /* The bytes of one call that were not taken yet. */
@@ -107,7 +107,7 @@ static const struct http_error refusals[REFUSAL_COUNT] = {
 
 enum { BLOCK_ROOM_FIRST = BLOCK_BYTES_FIRST - sizeof(struct http_block) };
 
-/* last: of its first size, to be used again; or NULL. */
+/* last: a block of the first size, which is used again; or NULL. */
 static struct http_block *block_begin(struct http_block *last)
 {
     struct http_block *block = last != NULL ? last : malloc(BLOCK_BYTES_FIRST);
@@ -120,7 +120,7 @@ static struct http_block *block_begin(struct http_block *last)
     return block;
 }
 
-/* Doubles the block, or more; never beyond what the limits allow a request to hold. */
+/* Doubles the block, or more if needed, but not beyond the longest request that the limits allow. */
 static enum refusal block_grow(struct http_block **block, size_t room_needed)
 {
     MUST(room_needed <= TEXT_BYTES_MAX, "a request's text is over its limits");
@@ -151,7 +151,7 @@ enum refusal http_block_append(struct http_block **block, const char *data, size
 
 /* ---- the phases ---- */
 
-/* Whether the last request's head comes once more, in one piece. */
+/* Whether the input begins with the whole head of the last request. */
 static bool is_last_head(const struct http_block *last, const struct input *in)
 {
     return last != NULL && in->left >= last->body_at &&
@@ -200,7 +200,7 @@ static enum refusal take_blank_lines(struct http_parser *parser, struct input *i
     return REFUSE_NOTHING;
 }
 
-/* What is wrong with an earlier line is said before what the scan found in a later one. */
+/* A refusal of an earlier line takes precedence over what the scan found in a later one. */
 static enum refusal take_head(struct http_parser *parser, struct input *in)
 {
     enum refusal scanned;
@@ -221,7 +221,7 @@ static enum refusal take_head(struct http_parser *parser, struct input *in)
     return refusal;
 }
 
-/* FRAMING_LENGTH: body bytes missing. */
+/* FRAMING_LENGTH: how many body bytes are missing. */
 static size_t length_left(const struct http_block *block)
 {
     return block->body_at + block->body_length - block->len;

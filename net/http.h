@@ -15,11 +15,11 @@
  * CONNECT and methods that llhttp does not know are refused with 501. The body's framing is read
  * without llhttp (http_chunked.c says why).
  *
- * A message is answered the same, and refused for the same reason, however its bytes were cut.
+ * A message gets the same answer, or the same refusal, however its bytes were cut on their way.
  *
  * A parser that has seen no request holds no buffer. After a request of some hundred bytes (head and decoded body) it
- * keeps that one's 1 KiB: who asks again mostly sends the same head, which is then compared instead of parsed, with the
- * same outcome. A larger buffer is given back by http_parser_reset().
+ * keeps that request's 1 KiB: the next request mostly has the same head, which is then compared instead of parsed, with
+ * the same outcome. A larger buffer is freed by http_parser_reset().
  */
 #ifndef FLASHD_NET_HTTP_H
 #define FLASHD_NET_HTTP_H
@@ -56,14 +56,14 @@ enum http_method {
 
 struct http_request {
     enum http_method method;
-    struct slice path;  /* target up to '?', as sent (not percent-decoded); absolute-form is
-                           reduced to it, "/" if it has none; "*" only with OPTIONS */
+    struct slice path;  /* target up to '?', as sent (not percent-decoded); of an absolute-form
+                           target its path, or "/"; "*" only with OPTIONS */
     struct slice query; /* after '?', may be absent */
     struct slice authorization, content_type, cookie, idempotency_key, flashd_signature,
         last_event_id; /* value without surrounding white space; a repeated one of these: 400 */
     struct slice body; /* decoded; len 0 when there is none */
     bool keep_alive;
-    bool is_http_1_0; /* knows no chunked reply; must be told "Connection: keep-alive" in words */
+    bool is_http_1_0; /* knows no chunked reply, and keep-alive only by a Connection header */
 };
 
 struct http_error {
@@ -71,7 +71,7 @@ struct http_error {
     const char *code;   /* problem code, static: bad-request, payload-too-large, uri-too-long,
                            expectation-failed, headers-too-large, not-implemented, out-of-memory,
                            http-version-not-supported */
-    const char *detail; /* one static sentence that names what was wrong, and the limit if one */
+    const char *detail; /* one static sentence: what was wrong, and the limit if there is one */
 };
 
 enum http_phase { HTTP_PHASE_IDLE, HTTP_PHASE_HEAD, HTTP_PHASE_BODY, HTTP_PHASE_COMPLETE };
@@ -91,8 +91,8 @@ void http_parser_free(struct http_parser *parser);
 
 /*
  * Takes up to len bytes; *taken says how many. CRLFs before a request line are skipped. After
- * HTTP_FED_REQUEST and HTTP_FED_ERROR it takes nothing and says the same again, until the reset.
- * With the error itself, *taken depends on how the bytes were cut: what follows is lost anyway.
+ * HTTP_FED_REQUEST and HTTP_FED_ERROR it takes nothing and returns the same again, until the reset.
+ * In the call that finds the error, *taken depends on how the bytes were cut: the rest is lost anyway.
  */
 enum http_fed http_parser_feed(struct http_parser *parser, const char *data, size_t len,
                                size_t *taken);
@@ -102,7 +102,7 @@ const struct http_request *http_parser_request(const struct http_parser *parser)
 /* After HTTP_FED_ERROR, else NULL. Static: it outlives the parser. */
 const struct http_error *http_parser_error(const struct http_parser *parser);
 enum http_phase http_parser_phase(const struct http_parser *parser);
-/* The request is done with, its slices are not valid any more; the next byte starts a new one. */
+/* Forgets the request, whose slices are not valid any more; the next byte starts a new one. */
 void http_parser_reset(struct http_parser *parser);
 
 #endif

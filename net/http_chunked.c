@@ -8,16 +8,17 @@
  * Fails:  with a refusal: a size that is not plain hex, anything but CRLF as a line's end, control
  *         characters, a body or a framing beyond its limit.
  *
- * This is not left to llhttp: version 8 takes a chunk extension's bytes unread, a bare LF among
- * them, and bounds neither extensions nor the number of tiny chunks.
+ * This is not left to llhttp: version 8 skips a chunk extension's bytes unread, even a bare LF, and
+ * bounds neither extensions nor the number of tiny chunks.
  *
- *   SIZE_START > SIZE [> SIZE_SPACE] [> EXTENSION [> QUOTED]] > SIZE_LF > DATA > DATA_CR > DATA_LF
- * > SIZE_START after the size 0: SIZE_LF > TRAILER_START [> TRAILER_NAME > TRAILER_VALUE >
- * TRAILER_LF]* > LAST_LF > DONE
+ *   a chunk:        SIZE_START > SIZE [[> SIZE_SPACE] > EXTENSION [> QUOTED]] > SIZE_LF
+ *                   > DATA > DATA_CR > DATA_LF > SIZE_START
+ *   after size 0:   SIZE_LF > TRAILER_START [> TRAILER_NAME > TRAILER_VALUE > TRAILER_LF > TRAILER_START]*
+ *                   > LAST_LF > DONE
  */
 #include "net/http_internal.h"
 
-/* -1 if it is none. */
+/* Its value; -1 if c is none. */
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9') {
@@ -56,8 +57,8 @@ static enum refusal go(struct chunked *chunked, enum chunk_state state)
     return REFUSE_NOTHING;
 }
 
-/* A byte of an extension that does not end the line. Outside of quotes, names and values may be
- * any. */
+/* A byte of an extension, but not the CR that ends the line. Outside quotes, any field characters will
+ * do. */
 static enum refusal take_extension_byte(struct chunked *chunked, char c)
 {
     if (!is_field_char(c)) {
@@ -117,7 +118,7 @@ static enum refusal take_trailer_byte(struct chunked *chunked, char c)
     }
 }
 
-/* A byte that can only be one: CR after the data, or LF after any CR. */
+/* A byte that has only one right value: CR after the data, or LF after any CR. */
 static enum refusal take_line_end(struct chunked *chunked, char c)
 {
     if (c != (chunked->state == CHUNK_DATA_CR ? '\r' : '\n')) {
@@ -159,7 +160,7 @@ static enum refusal take_framing_byte(struct chunked *chunked, char c)
     }
 }
 
-/* len > 0. Counts the size down to 0, which it is again when the next chunk's size begins. */
+/* len > 0. Counts the size down, so that it is 0 again when the next chunk's size begins. */
 static enum refusal take_data(struct http_block **block, const char *data, size_t len, size_t *run)
 {
     uint32_t size = (*block)->chunked.size;

@@ -1,15 +1,15 @@
 /*
- * http_head.c: what the head says. Reads whole, vetted lines out of the request's block.
+ * http_head.c: reads what the head says, from whole, vetted lines in the request's block.
  *
  * Thread: the net thread that owns the connection.
  * In:     lines that http_scan.c has vetted: CRLF at their ends, no control characters in them.
  * Out:    method, path, query, keep_alive, the fields of the table below, and how the body is framed.
- * Fails:  with a refusal: a malformed request line or field, a Host that is missing, repeated or no host, a
- *         body whose end is not certain, a coding or expectation not known here.
+ * Fails:  with a refusal: a malformed request line or field, a Host that is missing, repeated or malformed, a
+ *         body whose end is not certain, an unknown coding or expectation.
  *
- * The request line is taken apart here, because its refusals have five different statuses; llhttp then
- * reads the same bytes, knows the methods, splits the fields and understands Connection. Debian's
- * node-llhttp is built loose, so what its strict mode would add is checked here as well. llhttp stops at
+ * The request line is taken apart here, because its refusals have different statuses (400, 501, 505); llhttp
+ * then reads the same bytes, knows the methods, splits the fields and understands Connection. Debian's
+ * node-llhttp is built without its strict mode, so what that would add is checked here. llhttp stops at
  * the head's end: Upgrade and CONNECT can't make it mistake a body for something else.
  */
 #include <string.h>
@@ -86,7 +86,7 @@ static void keep_path_and_query(struct http_block *block, struct slice target)
     }
 }
 
-/* "http://host[:port][/path][?query]"; without a path it is "/", see http.c. */
+/* "http://host[:port][/path][?query]"; complete() in http.c puts "/" for a missing path. */
 static enum refusal take_absolute_target(struct http_block *block, struct slice target)
 {
     struct slice scheme = http_slice_until(target, ':');
@@ -164,7 +164,7 @@ static int on_header_field(llhttp_t *grammar, const char *at, size_t len)
     return 0;
 }
 
-/* So does a value. An empty one is reported wherever llhttp stands by then: not looked at. */
+/* A value comes in one piece, too. For an empty one, llhttp's pointer can be anywhere: it is ignored. */
 static int on_header_value(llhttp_t *grammar, const char *at, size_t len)
 {
     struct http_block *block = grammar->data;
@@ -179,10 +179,10 @@ static enum refusal keep_field(struct http_block *block)
     struct slice name = slice_of(block, block->name);
     struct slice value = slice_of(block, block->value);
     if (value.len > 0 && value.data[value.len] != '\r') {
-        return REFUSE_FIELD; /* llhttp has ended it before its line ends */
+        return REFUSE_FIELD; /* llhttp ended it before the end of its line */
     }
     for (size_t i = 0; i < FIELD_COUNT; i++) {
-        if (name.len == field_rows[i].len && /* spares nearly all of the calls */
+        if (name.len == field_rows[i].len && /* spares nearly all calls */
             http_equals_ignoring_case(name, field_rows[i].name, field_rows[i].len)) {
             if (block->fields[i].at != 0) {
                 return field_rows[i].repeated;
@@ -229,7 +229,7 @@ static int on_headers_complete(llhttp_t *grammar)
     struct http_block *block = grammar->data;
     block->head_parsed = true;
     block->request.method = method_of(grammar);
-    /* "close" wins over "keep-alive", also where HTTP/1.0 says both. */
+    /* "close" wins over "keep-alive", also in HTTP/1.0. */
     block->request.keep_alive =
         llhttp_should_keep_alive(grammar) != 0 && (grammar->flags & F_CONNECTION_CLOSE) == 0;
     return HPE_PAUSED;
@@ -287,7 +287,7 @@ enum refusal http_head_parse(struct http_block *block)
             return refusal;
         }
     }
-    block->grammar.data = block; /* it may have moved */
+    block->grammar.data = block; /* the block may have moved */
     llhttp_errno_t code = llhttp_execute(&block->grammar, block->bytes + from, to - from);
     block->parsed = to;
     if (code == HPE_OK && !block->scan.ended) {
@@ -337,7 +337,7 @@ static enum refusal take_content_length(struct http_block *block)
     return REFUSE_NOTHING;
 }
 
-/* The last of a list of codings; the list itself where there is no comma. */
+/* The last of a list of codings; without a comma, the list itself. */
 static struct slice last_coding(struct slice list)
 {
     size_t at = list.len;
@@ -347,8 +347,9 @@ static struct slice last_coding(struct slice list)
     return http_without_outer_space(http_slice_from(list, at));
 }
 
-/* Exactly "chunked", and llhttp must agree: it takes no tab after it, so others may not either. An
- * unknown coding under a last "chunked" is 501; without that one last, the end is uncertain (RFC 9112, 6.3).
+/* Takes exactly "chunked", and only if llhttp agrees: it refuses a tab after the word, and so may other
+ * servers. An unknown first coding with "chunked" last is 501. Any other list is 400; if "chunked" is not last,
+ * the end of the body is uncertain (RFC 9112, 6.3).
  */
 static enum refusal take_transfer_encoding(struct http_block *block)
 {
@@ -379,7 +380,7 @@ static enum refusal take_framing(struct http_block *block)
     return has_length ? take_content_length(block) : REFUSE_NOTHING;
 }
 
-/* HTTP/1.0 can't be told to continue: RFC 9110 has the expectation ignored there. */
+/* An HTTP/1.0 client can't be told to continue: RFC 9110 wants the expectation ignored there. */
 static enum refusal take_expect(struct http_block *block)
 {
     if (!is_present(block, FIELD_EXPECT)) {

@@ -9,10 +9,10 @@
  *
  * Thread: the net thread that owns the connection.
  * Refusals: every function says with an enum refusal why a message is refused. A refusal belongs to
- * a byte, never to a read: however the bytes were cut on their way, the same one is found. That is
- * why only whole lines go to llhttp, and before the refusal of a later line is heard.
- * Memory: a parser has one block at most: from a request's first byte on, and after the request if it has not grown.
- * It may move when it grows, so text in it is named by offset until the request is complete.
+ * a byte, never to a read: however the bytes were cut on their way, the same one is found. So only
+ * whole lines go to llhttp, and each goes there before the refusal of a later line counts.
+ * Memory: a parser has one block at most: from a request's first byte on, and after the request if the block has not
+ * grown. It may move when it grows, so text in it is named by offset until the request is complete.
  */
 #ifndef FLASHD_NET_HTTP_INTERNAL_H
 #define FLASHD_NET_HTTP_INTERNAL_H
@@ -80,10 +80,10 @@ struct text {
     uint32_t at, len;
 };
 
-/* Where the vetting of the head stands; zero at the start. */
+/* How far the vetting of the head is; zero at the start. */
 struct head_scan {
     uint32_t lines_end;          /* bytes of the whole lines so far, with their CRLFs */
-    uint32_t line_bytes;         /* of the line under way, without CR */
+    uint32_t line_bytes;         /* of the unfinished line, without CR */
     uint32_t request_line_bytes; /* without CRLF; 0 until it is whole */
     uint32_t field_bytes;        /* of the whole field lines, with their CRLFs */
     uint32_t field_count;
@@ -114,13 +114,13 @@ enum chunk_state {
 
 struct chunked {
     enum chunk_state state;
-    uint32_t size;           /* of the chunk under way; of CHUNK_DATA, what is missing */
+    uint32_t size;           /* of the current chunk; in CHUNK_DATA, what is missing of it */
     uint32_t body_bytes;     /* announced so far, this chunk included */
     uint32_t overhead_bytes; /* all that is not data */
 };
 
 /* One request. Once its head is accepted, what was read from it stays: only `chunked`, `len`, `room`, the request's
- * slices and the bytes behind the head change. A head that comes again relies on that. */
+ * slices and the bytes behind the head change. A next request with the same head relies on that. */
 struct http_block {
     llhttp_t grammar;
     struct head_scan scan;
@@ -128,8 +128,8 @@ struct http_block {
     struct text target_path, target_query;
     struct text name, value; /* of the field that llhttp is in */
     struct text fields[FIELD_COUNT];
-    enum refusal field_refusal; /* what a callback wants to say */
-    bool head_parsed;           /* llhttp, too, has seen the empty line */
+    enum refusal field_refusal; /* a callback's; it tells llhttp only to stop */
+    bool head_parsed;           /* llhttp has seen the empty line, too */
     bool expects_continue;
     enum framing framing;
     uint32_t body_at;
@@ -146,14 +146,14 @@ enum refusal http_block_append(struct http_block **block, const char *data, size
 /* Vets head bytes; returns how many were looked at. Stops after the empty line or at a refusal. */
 size_t http_scan_head(struct head_scan *scan, const char *data, size_t len, enum refusal *refusal);
 
-/* Readies a fresh block for http_head_parse. */
+/* Readies a fresh block for http_head_parse(). */
 void http_head_begin(struct http_block *block);
 /* Reads the whole lines that were not read yet. */
 enum refusal http_head_parse(struct http_block *block);
 /* Once the head is whole and parsed: Host, body framing, Expect. */
 enum refusal http_head_accept(struct http_block *block);
 
-/* Decodes; *taken says how many bytes. block->chunked.state is CHUNK_DONE after the last one. */
+/* Decodes; *taken says how many bytes it took. block->chunked.state is CHUNK_DONE after the last one. */
 enum refusal http_chunked_take(struct http_block **block, const char *data, size_t len,
                                size_t *taken);
 

@@ -28,9 +28,9 @@ static bool is_plain(char c)
 }
 
 /*
- * How many bytes come before the first control character. Eight at a time: subtracting borrows
- * into a byte's high bit where the byte was smaller; a borrow that runs on into the bytes above can
- * mark those falsely, but never the lowest marked byte, and that is the one taken.
+ * How many bytes come before the first control character. Eight at a time: where a byte is too
+ * small, the subtraction borrows and sets its high bit. A borrow can also mark bytes above falsely,
+ * but never the lowest marked one, and only that one is used.
  */
 static size_t plain_run(const char *data, size_t len)
 {
@@ -57,7 +57,7 @@ static bool in_request_line(const struct head_scan *scan)
     return scan->request_line_bytes == 0;
 }
 
-/* The most bytes that the line under way may have. */
+/* The most bytes that the current line may have. */
 static uint32_t line_bytes_max(const struct head_scan *scan)
 {
     if (in_request_line(scan)) {
@@ -72,7 +72,7 @@ static enum refusal line_too_long(const struct head_scan *scan)
     return in_request_line(scan) ? REFUSE_REQUEST_LINE_LONG : REFUSE_HEAD_LONG;
 }
 
-/* The byte after a CR. */
+/* Takes the byte after a CR. */
 static enum refusal end_line(struct head_scan *scan, char c)
 {
     if (c != '\n') {
@@ -95,7 +95,7 @@ static enum refusal end_line(struct head_scan *scan, char c)
     return REFUSE_NOTHING;
 }
 
-/* A control character in a line: its end, a tab in a field, or not allowed. */
+/* Takes a control character in a line: its end, a tab in a field, or not allowed. */
 static enum refusal take_control(struct head_scan *scan, char c)
 {
     switch (c) {
@@ -115,7 +115,7 @@ static enum refusal take_control(struct head_scan *scan, char c)
     }
 }
 
-/* Goes through plain bytes and then one control character, if there is one. len > 0. */
+/* Takes plain bytes, and then one control character if there is one. len > 0. */
 static size_t take_line(struct head_scan *scan, const char *data, size_t len, enum refusal *refusal)
 {
     if (scan->line_bytes == 0 && (data[0] == ' ' || data[0] == '\t')) {

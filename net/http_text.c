@@ -2,7 +2,7 @@
  * http_text.c: small questions about pieces of a head: tokens, hosts, white space, letter case.
  *
  * Thread: any; nothing here has state.
- * In:     slices of bytes that somebody else keeps; never changed, never copied.
+ * In:     slices of bytes that somebody else keeps; never changed.
  * Out:    an answer, or a smaller slice of the same bytes.
  * Fails:  never.
  */
@@ -16,7 +16,7 @@
 #define H (CLASS_TOKEN | CLASS_HOST)
 #define X (CLASS_TOKEN | CLASS_HOST | CLASS_HEX)
 #define D (CLASS_TOKEN | CLASS_HOST | CLASS_HEX | CLASS_DIGIT)
-/* A host is of RFC 3986's unreserved characters; sub-delims, such as a comma, name no host. */
+/* A host consists of RFC 3986's unreserved characters and %xx; sub-delims, such as a comma, are refused. */
 const uint8_t http_char_classes[256] = {
     ['!'] = T, ['#'] = T, ['$'] = T, ['%'] = T, ['&'] = T, ['\''] = T, ['*'] = T, ['+'] = T,
     ['-'] = H, ['.'] = H, ['^'] = T, ['_'] = H, ['`'] = T, ['|'] = T, ['~'] = H,
@@ -91,7 +91,7 @@ struct slice http_without_outer_space(struct slice text)
 
 /* ---- hosts ---- */
 
-/* An IPv6 address with its brackets. 0 if it is none. */
+/* The length of an IPv6 address with its brackets; 0 if it is none. */
 static size_t literal_len(struct slice host)
 {
     char address[INET6_ADDRSTRLEN];
@@ -105,7 +105,7 @@ static size_t literal_len(struct slice host)
     return inet_pton(AF_INET6, address, &parsed) == 1 ? closing + 1 : 0;
 }
 
-/* The part before the port, of "host" or "[literal]". 0 if it is none. */
+/* The length of the part before the port: "host" or "[literal]"; 0 if it is none. */
 static size_t host_name_len(struct slice host)
 {
     if (host.len > 0 && host.data[0] == '[') {

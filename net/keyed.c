@@ -1,8 +1,8 @@
 /*
  * keyed.c: see keyed.h.
  *
- * Thread: the net thread of the connection. In: a request with a key. Out: its kept answer, a refusal, or the
- * handler's turn with the key in flight.
+ * Thread: the net thread of the connection. In: a request with a key. Out: its kept answer, a refusal, or a call of
+ * the handler, with the key in flight.
  */
 #include "net/keyed.h"
 
@@ -25,14 +25,14 @@ static uint64_t tag_of(const struct engine *engine, enum command_kind scope, str
     return key_tag(engine->options.hash(scoped, 1 + key.len));
 }
 
-/* With the disk full, do not let a fresh key reach a decision, since the answer would have to be stored. */
+/* With the disk full, a purchase with a fresh key must not reach a decision: its answer would have to be stored. */
 static bool has_room_on_disk(const struct call *call, enum command_kind scope)
 {
     return scope != COMMAND_BUY ||
            !atomic_load_explicit(&call->net->engine->storage_full, memory_order_relaxed);
 }
 
-/* True when the key is the caller's now; else the request has been answered. */
+/* True: the key is in flight for this request. False: the request has been answered. */
 static bool is_ours(const struct call *call, enum key_verdict verdict, const struct kept *kept)
 {
     struct net *net = call->net;
@@ -87,6 +87,6 @@ void keyed_handle(const struct call *call, enum command_kind scope, handler *the
         then(call);
     else
         answer_outcome(call->net, call->conn, OUTCOME_STORAGE_FULL, NULL);
-    if (call->keyed->number != 0) /* the engine has not taken it */
+    if (call->keyed->number != 0) /* the engine has not taken the key */
         keys_forget(&call->net->engine->keys, call->keyed->number);
 }

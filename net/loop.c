@@ -1,13 +1,13 @@
 /*
- * loop.c: a net thread's round: decisions of the workers that it has sent commands to, wait, completions, the engine's
- * replies, deadlines (see net.h).
+ * loop.c: a net thread's round: it plays the workers that it has sent commands to, waits, takes completions and the
+ * engine's replies, and expires deadlines (see net.h).
  *
  * One system call a round: submit and wait. Before it waits, the thread tells its port that it
- * sleeps, so that a thread of the engine with a reply, or a net thread that plays a worker, writes to the
- * eventfd, which is one more completion.
+ * sleeps, so that an engine thread with a reply, or a net thread that plays a worker, writes to the
+ * eventfd, which gives one more completion.
  *
- * Failure modes: out of descriptors or memory at accept: accepting stops, and begins again when a
- * connection closes or after ACCEPT_RETRY_MS. A full submission queue is submitted and goes on.
+ * Failure modes: out of descriptors or memory at accept: accepting stops for ACCEPT_RETRY_MS; at open_max
+ * connections, until one closes. A full submission queue is submitted at once.
  *
  * Thread: net-N.
  */
@@ -99,7 +99,7 @@ static void accepted(struct net *net, const struct io_uring_cqe *cqe)
         net->accept_armed = false;
     if (cqe->res >= 0)
         conn_open(net, cqe->res);
-    else if (cqe->res != -ECANCELED) /* out of descriptors or memory: let it drain */
+    else if (cqe->res != -ECANCELED) /* out of descriptors or memory: pause */
         net->accept_retry_mono_ms = net->now.mono_ms + ACCEPT_RETRY_MS;
     if (net->open_count >= net->open_max)
         stop_accept(net);
@@ -124,7 +124,7 @@ static void complete(struct net *net, const struct io_uring_cqe *cqe)
     }
 }
 
-/* Returns how many there were. */
+/* Returns how many completions there were. */
 static unsigned complete_all(struct net *net)
 {
     struct io_uring_cqe *cqe;
@@ -152,7 +152,7 @@ static void take_replies(struct net *net)
 
 /* ---- a round ---- */
 
-/* The sooner of the two; next_ms may be -1, never. */
+/* The sooner of the two; next_ms -1: never. */
 static int64_t sooner(int64_t next_ms, int64_t due_in_ms)
 {
     int64_t at_least_0 = due_in_ms > 0 ? due_in_ms : 0;
@@ -182,8 +182,8 @@ static void wait_for_work(struct net *net)
          "io_uring_enter refuses a ring that it took before");
 }
 
-/* What clients had sent when the signal came is answered, also on connections that nobody has accepted
- * yet. The kernel tells of some at a time, so it is asked until it is quiet, but not for long. */
+/* What clients had sent when the signal came is answered, also on connections that were not accepted yet.
+ * The kernel reports a few at a time, so it is asked until it has no more, for STOP_HEAR_MS at most. */
 static void hear_the_last(struct net *net)
 {
     const int64_t end_mono_ms = net->now.mono_ms + STOP_HEAR_MS;
@@ -221,7 +221,7 @@ void *net_main(void *arg)
     arm_event(net);
     for (;;) {
         arm_accept(net);
-        port_play(net->port, now_read()); /* a hold begins now, not with the round */
+        port_play(net->port, now_read()); /* a hold begins now, not when the round did */
         wait_for_work(net);
         net->now = now_read();
         (void)complete_all(net);

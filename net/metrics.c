@@ -145,7 +145,7 @@ static void put_sales(struct text *out, const struct engine *engine)
     }
     for (uint32_t i = 0; i < count; i++)
         by_state[view_sale(engine_sale_at(engine, i)).state]++;
-    by_state[SALE_PAUSED] += by_state[SALE_STOPPED]; /* to the outside they are one */
+    by_state[SALE_PAUSED] += by_state[SALE_STOPPED]; /* clients see them as one */
     describe(out, "flashd_sales", "gauge", "Sales by state.");
     for (unsigned state = 0; state < SALE_STOPPED; state++) {
         text_str(out, "flashd_sales{state=\"");

@@ -1,13 +1,13 @@
 /*
  * net.h: what a net thread owns: its ring, its listener, its connections. For net/ only.
  *
- * Thread: every struct net and all its connections belong to one thread, net-N. Shared are only the
- *         server's options (read-only), `stopping`, the counters for /metrics, and the eventfd that engine
- *         threads and other net threads write to.
+ * Thread: every struct net and all its connections belong to one thread, net-N. It shares only the server's
+ *         options (read-only), `stopping`, the counters for /metrics, and the eventfd that engine threads and
+ *         other net threads write to.
  *
  * A connection's way: recv -> http_parser_feed -> route_request -> answer at once, or a command to the
  * engine and, when its reply is durable, render_reply -> send -> the next request. A request for an event
- * stream leaves the thread with its connection (conn_hand_over).
+ * stream takes its connection from this thread to the broadcaster (conn_hand_over).
  *
  * One request of a connection is in work at a time; what arrives meanwhile waits in `pending`, bounded.
  * At most one recv and one send per socket are in flight. user_data is operation, generation and slot, so
@@ -31,7 +31,7 @@ enum {
     CQ_ENTRIES = 4 * SQ_ENTRIES,
     RECV_BUFFERS = 512,
     RECV_BUFFER_BYTES = 2048,
-    PENDING_BYTES_MAX = 65536, /* of one connection, while its request is in work */
+    PENDING_BYTES_MAX = 65536, /* of one connection, while a request is in work */
     BUFFER_GROUP = 0,
 
     HEAD_TIMEOUT_MS = 5000,
@@ -41,13 +41,13 @@ enum {
     LINGER_TIMEOUT_MS = 1000, /* after an error: so that the answer is not lost to a reset */
     ACCEPT_RETRY_MS = 100,
     STOP_HEAR_MS = 100, /* for what had been sent before the stop */
-    /* For answers on their way; the streams have 2 s after it, and 5 s are promised. */
+    /* For answers on their way. The streams have 2 s more; in all, a stop should take 5 s at most. */
     STOP_MS = 2500,
 
     REFUSAL_BYTES_MAX = 768,
 };
 
-/* Why a connection has a deadline; one list each, in order of expiry since each has one length. */
+/* Why a connection has a deadline. Each reason has its list; all its deadlines have the same length. */
 enum deadline {
     DEADLINE_NONE,
     DEADLINE_HEAD,
@@ -68,8 +68,8 @@ struct conn {
     enum deadline deadline;
     /* in flight */
     bool recv_armed, recv_cancelled, sending;
-    bool in_work;     /* a command of this connection is with the engine */
-    bool closing;     /* shut down; the slot is free when nothing is in flight */
+    bool in_work;     /* a request is complete, but its answer is not */
+    bool closing;     /* closed or to be handed over; the slot is freed when nothing is in flight */
     bool close_after; /* close once `out` is sent */
     bool lingering;   /* answer sent, reading until the peer is done */
     bool peer_done;   /* the peer has sent all it will */
@@ -110,7 +110,7 @@ struct deadline_list {
     struct conn *oldest, *newest;
 };
 
-/* A whole answer to an outcome that refuses, as it reads within one second. */
+/* A whole answer for an outcome that refuses, valid for one second. */
 struct refusal {
     int64_t second; /* of its Date */
     uint32_t bytes; /* 0: not made yet */
@@ -124,7 +124,7 @@ struct net {
     struct port *port; /* the engine's; its commands and replies are net-N's */
     uint32_t index, open_max;
     pthread_t thread;
-    /* --- net-N only, but for uring_wake(): any thread --- */
+    /* --- net-N only, except uring_wake(): any thread --- */
     struct uring uring;
     /* --- net-N only --- */
     struct io_uring_buf_ring *buffers;
@@ -132,13 +132,13 @@ struct net {
     int listener;
     bool accept_armed, accept_cancelled;
     int64_t accept_retry_mono_ms;
-    int64_t stop_at_mono_ms; /* 0 while it runs */
+    int64_t stop_at_mono_ms; /* 0 before the stop */
     /* slots: a stable array of pointers, grown by doubling; free ones form a stack */
     struct conn **conns;
     uint32_t conns_room, conns_made, open_count;
     uint32_t *free_slots, free_count;
-    struct conn *closing;  /* linked by `newer`: waiting for their last completions */
-    uint32_t handing_over; /* of these: to the broadcaster */
+    struct conn *closing;  /* those that wait for their last completions, linked by `newer` */
+    uint32_t handing_over; /* how many of these go to the broadcaster */
     struct deadline_list deadlines[DEADLINE_COUNT];
     struct now now;
     int64_t date_second;
@@ -170,20 +170,20 @@ void conn_close(struct net *net, struct conn *conn);
 void conn_reap(struct net *net);
 /* Puts bytes into the answer; false when out of memory (the connection is closed then). */
 bool conn_write(struct net *net, struct conn *conn, const char *bytes, size_t len);
-/* The answer is whole: send it, then go on with what is pending. */
+/* The answer, or a 100 Continue, is whole: sends it, then goes on with what is pending. */
 void conn_answered(struct net *net, struct conn *conn);
-/* The connection of a reply, or NULL when it has gone. */
+/* The connection that a reply is for, or NULL when it has gone. */
 struct conn *conn_of_context(struct net *net, uint64_t context);
 uint64_t conn_context(const struct conn *conn);
-/* The connection is to become this stream: it leaves this thread when its receive has ended. Takes
- * the subscription, which was allocated with malloc(). */
+/* Makes the connection this stream: it leaves the thread when its receive has ended. Takes over the
+ * subscription, which is from malloc(). */
 void conn_hand_over(struct net *net, struct conn *conn, struct subscription *subscription);
-/* Server is stopping: closes the connection unless a request of it is in work. */
+/* The server is stopping: closes the connection, if need be after the request that has begun or is in work. */
 void conn_stop(struct net *net, struct conn *conn);
 
 /* --- deadline.c --- */
 void deadline_set(struct net *net, struct conn *conn, enum deadline deadline);
-/* How long until the next deadline, -1 for none. */
+/* How long until the next deadline; -1: there is none. */
 int64_t deadline_next_ms(const struct net *net);
 void deadline_expire(struct net *net);
 

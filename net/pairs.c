@@ -1,7 +1,7 @@
 /*
  * pairs.c: see pairs.h.
  *
- * Thread: any; pure. Fails: never; what is not there has data NULL.
+ * Thread: any; pure. Fails: never; a missing value has data NULL.
  */
 #include "net/pairs.h"
 

@@ -1,5 +1,5 @@
 /*
- * replies.c: see replies.h; field names are those of contract.md.
+ * replies.c: see replies.h; field names are those of net/openapi.json.
  *
  * Thread: see there. In: committed state. Out: JSON, through answer.h where it is a whole answer.
  */
@@ -7,7 +7,7 @@
 
 #include "net/answer.h"
 
-/* A name from one of our own tables. */
+/* value: a name from one of our own tables, which needs no escaping. */
 static void pair_name(struct text *out, const char *key, const char *value)
 {
     text_pair_plain(out, key, value, strlen(value));
@@ -54,7 +54,7 @@ void put_order(struct text *out, const struct engine *engine, const struct order
     const struct sale *sale = engine_sale_at(engine, order->sale);
     uint64_t committed;
     uint32_t position;
-    do { /* the place in the list has to be one that it had in this state */
+    do { /* the position must be one that the order had in this state */
         committed = atomic_load_explicit(&order->committed, memory_order_acquire);
         position = view_position(sale, order);
     } while (committed != atomic_load_explicit(&order->committed, memory_order_acquire));
@@ -89,7 +89,7 @@ void put_buyer(struct text *out, const struct engine *engine, const struct order
 
 /* ---- replies ---- */
 
-/* As it was decided, whatever has become of the order since. */
+/* The order as it was decided, whatever has become of it since. */
 static void answer_bought(struct net *net, struct conn *conn, const struct reply *reply,
                           int64_t value)
 {
@@ -111,7 +111,7 @@ static void answer_bought(struct net *net, struct conn *conn, const struct reply
     answer_json(net, conn, 201, &out);
 }
 
-/* As struct kept has it. */
+/* What struct kept has as `value`. */
 static int64_t value_of(const struct order *order, enum order_state state)
 {
     return state == ORDER_PAYMENT
@@ -197,7 +197,7 @@ static void answer_reconciled(struct net *net, struct conn *conn)
     answer_json(net, conn, 200, &out);
 }
 
-/* A refusal that is about an order says in which state that order is, never its id. */
+/* A refusal that is about an order tells the order's state, never its id. */
 static void answer_refused(struct net *net, struct conn *conn, const struct reply *reply)
 {
     char buffer[64];

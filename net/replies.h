@@ -24,7 +24,7 @@ void put_buyer(struct text *out, const struct engine *engine, const struct order
 void put_reconciliation(struct text *out, const struct reconciler *reconciler);
 /* Answers the request in work of `conn` with what the engine decided. */
 void render_reply(struct net *net, struct conn *conn, const struct reply *reply);
-/* … with what it was answered before, to the byte. */
+/* Answers it as the first request with its key was answered, to the byte. */
 void render_kept(struct net *net, struct conn *conn, const struct kept *kept);
 
 #endif

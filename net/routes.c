@@ -2,8 +2,8 @@
  * routes.c: the route table, path matching and the role check (see routes.h).
  *
  * Order of refusals: unknown path 404, known path with another method 405, token 401 or 403, then
- * the handler's own. Paths stand under /api/v1; those marked BARE are served without it too. A stream's path is
- * nothing else, though it may fit a later row.
+ * the handler's own. Paths are under /api/v1; those marked BARE are served without it too. A path that fits a STREAM
+ * row is not tried with later rows.
  *
  * Thread: the net thread of the connection.
  */
@@ -15,7 +15,7 @@
 enum form {
     BARE,     /* also without the prefix */
     PREFIXED, /* only with it */
-    STREAM    /* only with it, and without HEAD: there is no end whose length could be told */
+    STREAM    /* only with it, and without HEAD, since a stream has no length */
 };
 enum access { OPEN_TO_ALL, ANY_TOKEN, CONSUMERS, ADMINS_ONLY };
 
@@ -92,7 +92,7 @@ static bool takes(const struct route *route, enum http_method method)
            (route->method == HTTP_GET_ && route->form != STREAM && method == HTTP_HEAD_);
 }
 
-/* Methods of every route that fits, such as "GET, HEAD, POST". */
+/* The methods of all routes that fit, such as "GET, HEAD, POST". */
 static const char *allowed_methods(bool get, bool post)
 {
     return get && post ? "GET, HEAD, POST" : get ? "GET, HEAD" : "POST";
@@ -138,7 +138,7 @@ static bool may(const struct call *call, enum access access)
     return access == ANY_TOKEN || (access == CONSUMERS && call->identity.role == ROLE_CONSUMER);
 }
 
-/* An open path works without a token and with a bad one; a good one may show more. */
+/* An open path works without a token and with a bad one; with a good one it may show more. */
 static bool admit(struct call *call, const struct route *route)
 {
     enum token_verdict verdict = identify(call);

@@ -2,15 +2,15 @@
  * routes.h: from a request to the handler that answers it: one table of paths, methods and roles.
  *
  * Thread: the net thread of the connection.
- * In:     a complete request. Out: exactly one answer, at once or when the engine's reply is
- * durable.
+ * In:     a complete request. Out: exactly one answer, at once or when the engine's reply is durable; a
+ *         stream is answered by the broadcaster.
  */
 #ifndef FLASHD_NET_ROUTES_H
 #define FLASHD_NET_ROUTES_H
 
 #include "net/net.h"
 
-/* The request's idempotency key in flight (keyed.h): its number, until the engine has it; 0 for none. */
+/* The number of the request's idempotency key (keyed.h) while this thread has it in flight; 0: none. */
 struct keyed {
     uint32_t number;
 };
@@ -22,7 +22,7 @@ struct call {
     const struct http_request *request;
     struct slice id;          /* the {id} of the path, if it has one */
     struct identity identity; /* of its token; all zero without a valid one */
-    bool admin;               /* a valid token of role admin came with it */
+    bool admin;               /* its token is valid and of role admin */
     struct keyed *keyed;      /* never NULL */
 };
 

@@ -1,9 +1,9 @@
 /*
  * server.c: binds the listeners, starts and stops the net threads (see server.h).
  *
- * Each net thread has its own listener (SO_REUSEPORT), so the kernel spreads connections and no
- * thread hands one to another. The first one binds without it, so that of two servers one gets the
- * port, and shares the port with the others only then.
+ * Each net thread has its own listener (SO_REUSEPORT), so the kernel spreads connections and no net
+ * thread hands one to another. The first listener takes the port without SO_REUSEPORT and shares it
+ * afterwards, so that only one of two servers gets the port.
  *
  * Thread: main.
  */
@@ -28,7 +28,7 @@ enum {
     BACKLOG = 4096,
     PORT_WAIT_MS = 2000, /* for a port that is in use; see await_port() */
     PORT_POLL_MS = 10,
-    STREAMS_LEAVE = 4,      /* of the descriptors, one in four to those who buy */
+    STREAMS_LEAVE = 4,      /* one in four descriptors is not for streams, but for buyers */
     OTHER_DESCRIPTORS = 32, /* database, rings, eventfds, listeners, standard streams */
 };
 
@@ -64,7 +64,7 @@ static bool share_port(int fd)
     return setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0;
 }
 
-/* A bound socket, or -1 with errno. *port becomes the one that was given. */
+/* A bound socket, or -1 with errno. *port 0 becomes the port that the kernel chose. */
 static int bind_socket(const char *host, uint16_t *port, bool shared)
 {
     union address address;
@@ -92,8 +92,8 @@ static int bind_socket(const char *host, uint16_t *port, bool shared)
     return fd;
 }
 
-/* 0 and the first thread's listener, or why nobody can listen there now. It takes the port alone and shares it only then:
- * of two servers that start at once, one gets it. server->port becomes the port. */
+/* Opens the first thread's listener and sets server->port. 0, or the errno that says why not. The port is shared only
+ * once this listener has it: of two servers that start at the same time, one gets it. */
 static int take_port(struct server *server)
 {
     uint16_t port = server->options.port;
@@ -114,8 +114,8 @@ static bool fail_to_listen(const struct server *server, int code, char *error, s
     return false;
 }
 
-/* A flashd that was killed may be gone and its listener not yet: the kernel takes io_uring apart in its
- * own time. So a port in use is given a moment before it counts as somebody else's. */
+/* The listener of a flashd that was killed may outlive the process a little, since the kernel tears io_uring
+ * down later. So a port in use is tried for PORT_WAIT_MS before it counts as somebody else's. */
 static bool await_port(struct server *server, char *error, size_t error_bytes)
 {
     const struct timespec pause = {.tv_nsec = PORT_POLL_MS * 1000000L};
@@ -129,7 +129,7 @@ static bool await_port(struct server *server, char *error, size_t error_bytes)
 
 /* ---- opening ---- */
 
-/* Raises the limit as far as it may be raised. */
+/* How many descriptors connections may have, after raising the limit as far as it may be raised. */
 static uint32_t descriptors_that_fit(void)
 {
     struct rlimit limit = {0};

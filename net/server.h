@@ -5,7 +5,8 @@
  *              server_stop (answers what is in flight, at most STOP_MS) -> engine_stop -> server_close
  *
  * Thread: main for all of these.
- * Fails:  server_open() with one line that names what is missing; afterwards only per connection.
+ * Fails:  server_open() with one line that says why; server_start() when a thread cannot be made; afterwards only
+ *         single connections.
  */
 #ifndef FLASHD_NET_SERVER_H
 #define FLASHD_NET_SERVER_H
@@ -24,14 +25,14 @@ struct server_options {
     const char *host; /* numeric address */
     uint16_t port;    /* 0: any free one */
     uint32_t net_threads;
-    uint32_t max_connections;                      /* 0: as many as descriptors allow */
+    uint32_t max_connections;                      /* 0: as many as the descriptors allow */
     const struct token_key *jwt_key, *payment_key; /* borrowed until server_close() */
     bool buyer_names_shown;
     struct broadcaster *broadcaster; /* takes over the connections of event streams; borrowed */
 };
 
-/* NULL and a line in error (no newline) on failure. The engine has one port a net thread; borrowed.
- */
+/* NULL and a line in error (no newline) on failure. The engine is borrowed, and has a port for each net
+ * thread. */
 struct server *server_open(const struct server_options *options, struct engine *engine, char *error,
                            size_t error_bytes);
 uint16_t server_port(const struct server *server);

@@ -2,12 +2,13 @@
  * snapshot.c: how a stream begins: the head, then a snapshot, or events from where the client left off
  * (stream.h).
  *
- * No gap, no duplicate: the cursor is set to a committed seq first; what is read afterwards is at least as
- * new, and every event after the cursor still comes. The public snapshot is one moment's: the journal's
- * view_generation is even and the same before and after it is read. Of all sales, it serves everyone whose request came
- * before that moment, so a stampede of streams costs a snapshot a round, not one a stream.
+ * No gap, no duplicate: the cursor is a seq that was committed before the snapshot is read. So what is read is at least
+ * as new, and every event after the cursor still comes. The public snapshot shows one moment, unless commits prevent
+ * that in SNAPSHOT_TRIES_MAX tries: the journal's view_generation is even, and the same before and after the read. A
+ * snapshot of all sales serves every stream whose request came before that moment, so a stampede of new streams costs
+ * one snapshot a round, not one per stream.
  *
- * A user's snapshot is gathered from the workers, who know which order a buyer has in each sale: one lookup a
+ * A user's snapshot is gathered from the workers, which know a buyer's order in each sale: one lookup per
  * sale, through the broadcaster's engine port.
  *
  * Thread: broadcaster.
@@ -98,7 +99,7 @@ static void put_text(struct broadcaster *b, struct stream *s, struct text *out)
         stream_close(b, s);
 }
 
-/* The first so many sales; only: NULL for all of them. Returns the seq that they are as of. */
+/* Writes the first `sales` sales, or only the sale `only`. Returns the seq as of which they are. */
 static uint64_t write_sales(const struct broadcaster *b, const struct sale *only, uint32_t sales,
                             struct text *out)
 {
@@ -117,8 +118,8 @@ static uint64_t write_sales(const struct broadcaster *b, const struct sale *only
     return seq;
 }
 
-/* NULL: out of memory. Reads until no commit came in between, so that it is one moment's. After too many tries it is as
- * it is: newer than its id in places, and the events that follow put that right. */
+/* NULL: out of memory. Reads again until no commit came in between, so that the snapshot shows one moment. The last try
+ * is taken as it is: parts of it may be newer than its id, and the events that follow put that right. */
 static struct snapshot *make_snapshot(const struct broadcaster *b, const struct sale *only)
 {
     struct snapshot *made = NULL;
@@ -153,7 +154,8 @@ void snapshot_let_go(struct snapshot *snapshot)
         free(snapshot);
 }
 
-/* The latest one, if it shows all that whoever asked may know of; else a new one. One more holder; NULL: out of memory. */
+/* The latest one, if it shows all that the client may know of; else a new one. The caller becomes a holder. NULL: out
+ * of memory. */
 static struct snapshot *snapshot_for(struct broadcaster *b, const struct subscription *sub)
 {
     if (sub->sale != NULL)
@@ -222,7 +224,7 @@ static uint32_t position_now(const struct broadcaster *b, const struct order *or
     return view_position(engine_sale_at(b->engine, order->sale), order);
 }
 
-/* What the snapshot told need not be told again. */
+/* Notes the places that the snapshot tells, so that they are not told again. */
 static void remember_positions(struct broadcaster *b, struct stream *s)
 {
     for (uint32_t i = 0; i < s->orders_count; i++)
@@ -236,9 +238,9 @@ static void end_looking_up(struct broadcaster *b, struct stream *s)
     b->looking_up--;
 }
 
-/* All lookups are answered, and events since were noted as they came: the orders are known as of the head. They are
- * written when they are still as of the head; else a later round tries again. After too many tries they are as they
- * are: newer than their id in places, and the events that follow put that right. */
+/* All lookups are answered, and the orders of later events were noted: the user's orders are known as of the head. They
+ * are written if no commit is beyond the head; else a later round tries again. The last try writes them as they are:
+ * parts may be newer than their id, and the events that follow put that right. */
 static void try_put_orders(struct broadcaster *b, struct stream *s)
 {
     bool last_try = ++s->tries == SNAPSHOT_TRIES_MAX;
@@ -255,7 +257,7 @@ static void try_put_orders(struct broadcaster *b, struct stream *s)
     struct text out = text_in(buffer, bytes);
     put_orders(b, s, &out);
     if (before == view_generation(b) || last_try) {
-        end_looking_up(b, s); /* first, for it may be closed next, which would count it once more */
+        end_looking_up(b, s); /* first: put_text() may close the stream, and so end it again */
         put_text(b, s, &out);
         s->cursor = b->head + FAULT(FAULT_LATE_STREAM);
         remember_positions(b, s);
@@ -275,7 +277,7 @@ void snapshot_look_up(struct broadcaster *b, struct stream *s)
     for (; s->lookups_sent < sales; s->lookups_sent++) {
         command.sale = engine_sale_at(b->engine, s->lookups_sent);
         if (!port_send(b->port, target, &command))
-            break; /* its ring is full: the rest when replies have come */
+            break; /* the target's ring is full: the rest when replies have come */
         s->lookups_left++;
     }
     port_flush(b->port);
@@ -298,7 +300,7 @@ static void begin_looking_up(struct broadcaster *b, struct stream *s, bool silen
 {
     s->looking_up = true;
     s->silent = silent;
-    s->lookups_sent = s->tries = 0; /* all anew, also after a reset */
+    s->lookups_sent = s->tries = 0; /* a reset may come after lookups: all anew */
     b->looking_up++;
 }
 
@@ -326,8 +328,8 @@ void snapshot_put_positions(struct broadcaster *b, struct stream *s)
 
 /* ---- beginning ---- */
 
-/* Ends a block; where an event stream begins anew, with its place: who is cut off before the first event can go
- * on, too. The others' snapshots have an id. */
+/* Ends a block. Where an events stream begins anew, the block carries its cursor as id, so that a client cut off before
+ * the first event can resume. Streams of other kinds get an id with their snapshot. */
 static void end_block(struct broadcaster *b, struct stream *s, bool anew)
 {
     char line[32];
@@ -354,7 +356,7 @@ void snapshot_reset(struct broadcaster *b, struct stream *s)
     s->cursor = s->sub.kind == STREAM_EVENTS
                     ? b->options.archive.oldest(b->options.archive.self) - 1
                     : log_committed(&b->engine->log);
-    /* Not a snapshot from before what it has missed. */
+    /* The snapshot must not be older than what the stream has missed. */
     s->sub.asked_seq = log_committed(&b->engine->log);
     put_str(b, s, "event: reset\ndata: {}\n");
     end_block(b, s, true);
@@ -380,6 +382,6 @@ void snapshot_begin(struct broadcaster *b, struct stream *s)
     } else {
         s->cursor += FAULT(FAULT_RESUME_OFF_BY_ONE);
         if (s->sub.kind == STREAM_USER)
-            begin_looking_up(b, s, true); /* for its places in queues only */
+            begin_looking_up(b, s, true); /* only to know whose places in queues to tell */
     }
 }

@@ -3,10 +3,10 @@
  *
  * Happy path: stream_pump -> fill (frames after the cursor, filtered, copied into one buffer) -> send ->
  * stream_sent -> stream_pump … until the cursor is at the head; then the buffer is freed.
- * A cursor that lies before the frames in memory reads the archive, a page at a time, until it has caught up.
+ * A stream whose cursor lies before the frames in memory reads the archive, a page at a time, until it has caught up.
  *
- * Failure modes: a client that takes nothing for STREAM_STALLED_MS is cut off (it can resume); one that is
- * gone is noticed by its receive; out of memory closes the stream.
+ * Failure modes: a client that takes nothing for STREAM_STALLED_MS is cut off (it can resume); one that has gone is
+ * noticed by the end of the receive; out of memory closes the stream.
  *
  * Thread: broadcaster.
  */
@@ -19,8 +19,8 @@
 
 #include "net/stream.h"
 
-/* Asked of the kernel, which takes twice that. Left to itself it would keep up to 4 MiB for each client that does not
- * read, and the broadcaster would spend seconds of CPU on copying them there, beside the sale. */
+/* What SO_SNDBUF asks for; the kernel doubles it. Left to itself, it would buffer up to 4 MiB for each client that does
+ * not read, and the broadcaster would spend seconds of CPU time on copying that, beside the sale. */
 enum { SEND_BUFFER_BYTES = 2 * STREAM_OUT_BYTES };
 
 /* ---- opening and closing ---- */
@@ -62,7 +62,7 @@ struct stream *stream_open(struct broadcaster *b, const struct subscription *sub
     struct stream *s = new_slot(b);
     if (s == NULL)
         return NULL;
-    /* A peer that has vanished does not acknowledge: heartbeats find it out. */
+    /* A peer that has vanished acknowledges nothing: at the latest, a heartbeat shows it. */
     const unsigned unacknowledged_ms = STREAM_STALLED_MS;
     (void)setsockopt(subscription->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms,
                      sizeof unacknowledged_ms);
@@ -142,7 +142,7 @@ bool stream_put(struct broadcaster *b, struct stream *s, const char *bytes, size
     return true;
 }
 
-/* Whether something has to go out before anything else may. */
+/* Whether something must be sent before more is put there. */
 static bool has_output(const struct stream *s)
 {
     return s->out_bytes > 0 || s->snapshot != NULL;
@@ -162,7 +162,7 @@ static void send_out(struct broadcaster *b, struct stream *s)
     s->beat_mono_ms = b->now.mono_ms;
 }
 
-/* So many bytes are with the kernel. True when what was being sent is out whole, and given back. */
+/* The kernel has taken `bytes` more. True: the buffer or snapshot is sent whole, and is freed or let go. */
 static bool sent_whole(struct stream *s, size_t bytes)
 {
     if (s->out_bytes > 0) {
@@ -242,14 +242,14 @@ static void put_frame(struct text *out, const struct broadcaster *b, const struc
     text_bytes(out, bytes, frame->bytes);
 }
 
-/* A user's stream knows the orders whose place in a queue it tells. */
+/* A user's stream notes its orders, to tell their places in queues. */
 static void follow_order(struct broadcaster *b, struct stream *s, const struct order *order)
 {
     if (s->sub.kind == STREAM_USER && order != NULL)
         (void)snapshot_note_order(b, s, seqmap_order(&b->engine->seqmap, order->seq));
 }
 
-/* From the frames in memory, as many as one send carries. */
+/* Fills the output from the frames in memory, with as many as one send carries. */
 static void fill_live(struct broadcaster *b, struct stream *s)
 {
     const struct frames *frames = frames_of(b, s);
@@ -266,7 +266,7 @@ static void fill_live(struct broadcaster *b, struct stream *s)
         }
         s->cursor = frame->seq;
     }
-    /* A public stream's next frame may be of any event that waits for the tick. */
+    /* A public stream's cursor must not pass an update that waits for the tick. */
     if (n == frames->end && s->cursor < b->head &&
         (s->sub.kind != STREAM_PUBLIC || b->pending_count == 0))
         s->cursor = b->head;
@@ -280,8 +280,8 @@ struct replay {
     struct stream *s;
     struct text out;
     uint64_t sent;
-    bool removed; /* what comes after the cursor is gone: retention overtook the stream … */
-    uint64_t goes_on_after; /* … or somebody changed the table: here it can be read again */
+    bool removed; /* the next event is gone or unusable: by retention, or by somebody … */
+    uint64_t goes_on_after; /* … who changed the table: reading can go on after this */
 };
 
 bool stream_can_tell(const struct broadcaster *b, const struct archived_event *event,
@@ -325,8 +325,8 @@ static void replay_event(void *arg, const struct archived_event *event)
     r->sent++;
 }
 
-/* The archive has nothing usable after this cursor, so the client is told (G6). If the hole is not at the oldest end,
- * an event stream goes on behind it, or it would meet it again. */
+/* The archive's next event is gone or unusable, so the client is told (G6). An events stream begins anew at the oldest
+ * event; if the gap would be met again from there, it goes on behind the gap. */
 static void reset_at_gap(struct broadcaster *b, struct stream *s, uint64_t goes_on_after)
 {
     uint64_t cursor = s->cursor;
@@ -339,13 +339,13 @@ static void fill_from_archive(struct broadcaster *b, struct stream *s)
 {
     struct replay replay = {
         .b = b, .s = s, .out = text_in(b->scratch, SCRATCH_BYTES), .goes_on_after = b->head};
-    uint64_t left = b->head - s->cursor; /* not past the head: there the frames go on */
+    uint64_t left = b->head - s->cursor; /* not past the head: the frames have what follows */
     uint32_t limit = left < ARCHIVE_PAGE_EVENTS ? (uint32_t)left : ARCHIVE_PAGE_EVENTS;
     int read =
         b->options.archive.read(b->options.archive.self, s->cursor, limit, replay_event, &replay);
     if (read < 0)
         stream_close(b, s);
-    else if (replay.out.len > 0) { /* a gap behind it is met next time */
+    else if (replay.out.len > 0) { /* a gap behind these events is met next time */
         if (stream_put(b, s, replay.out.start, replay.out.len))
             count_frames(b, replay.sent);
     } else if (read == 0 || replay.removed)
@@ -363,7 +363,7 @@ void stream_pump(struct broadcaster *b, struct stream *s)
         else if (s->cursor < b->head)
             fill_from_archive(b, s);
     }
-    /* What a reset has put there goes with its snapshot: the kernel must not read what still grows. */
+    /* A reset's output waits for its snapshot: the kernel must not read a buffer that may still move. */
     if (has_output(s) && !s->closing && !s->looking_up)
         send_out(b, s);
 }

@@ -2,12 +2,12 @@
  * stream.h: what the broadcaster owns: its ring, its streams, its frames. For net/broadcast.c, stream.c,
  * encode.c and snapshot.c only.
  *
- * Thread: everything here belongs to "broadcaster", but the inboxes' other ends (net threads) and the counters
+ * Thread: everything here belongs to "broadcaster", except the inboxes' other ends (net threads) and the counters
  *         of struct broadcast_stats, which any thread may read.
  *
  * A stream is a cursor (the seq up to which it has everything) and a filter. Its output buffer exists while
  * something is being sent; at most one send and one receive are in flight. A long snapshot is not copied there: all
- * who begin with it send the same bytes.
+ * streams that begin with it send the same bytes.
  */
 #ifndef FLASHD_NET_STREAM_H
 #define FLASHD_NET_STREAM_H
@@ -25,15 +25,15 @@ enum {
     ARCHIVE_PAGE_EVENTS = 128,
     SCRATCH_BYTES = ARCHIVE_PAGE_EVENTS * 2 * FRAME_BYTES_MAX,
     STREAM_STALLED_MS = 10000,     /* without progress: cut off */
-    STREAM_HEARD_BYTES_MAX = 1024, /* that a client may send into its stream */
+    STREAM_HEARD_BYTES_MAX = 1024, /* the most that a client may send into its stream */
     SWEEP_MS = 200,
-    ARCHIVE_RETRY_MS = 1000, /* after it could not be read */
+    ARCHIVE_RETRY_MS = 1000, /* until an archive that could not be read is tried again */
     POSITIONS_MS = 1000,     /* a buyer's place in a queue is told at most this often */
     INBOX_SLOTS = 1024,
     BROADCAST_STOP_MS = 1000,
 };
 
-/* The sales as of seq, encoded once for every stream that begins with them. */
+/* The sales as of seq, encoded once for all streams that begin with them. */
 struct snapshot {
     uint32_t holders; /* the broadcaster, and streams that send it */
     uint64_t seq;
@@ -41,7 +41,7 @@ struct snapshot {
     char text[];
 };
 
-/* An order of a stream's user, and its place in the queue as last told; 0: not told. */
+/* An order of a stream's user, and its place in the queue as last told to the client; 0: not told. */
 struct followed {
     struct order *order;
     uint32_t position;
@@ -50,26 +50,26 @@ struct followed {
 struct stream {
     struct subscription sub; /* sub.fd -1: slot is free */
     uint32_t slot, generation;
-    struct caller *caller; /* it counts as one of these; NULL: it does not, or no more */
+    struct caller *caller; /* the address that counts it (caps.h); NULL: none does */
     uint64_t cursor;
     bool recv_armed, sending, closing, close_after;
     uint32_t heard_bytes;
     bool looking_up; /* a user's snapshot is being gathered: no events yet */
     uint32_t lookups_sent, lookups_left;
-    uint32_t tries;          /* to write what was found as of one moment */
-    bool silent;             /* … and it is not sent, since the client has resumed */
+    uint32_t tries;          /* to write the snapshot */
+    bool silent;             /* the snapshot is not sent, since the client has resumed */
     struct followed *orders; /* STREAM_USER: the user's latest in each sale */
     uint32_t orders_count;
     int64_t positions_mono_ms;
-    int64_t progress_mono_ms, beat_mono_ms; /* of the last bytes taken; of the last sent anything */
+    int64_t progress_mono_ms, beat_mono_ms; /* when bytes were last taken, and last sent */
     char *out;
     size_t out_bytes, out_sent, out_room;
-    struct snapshot *snapshot; /* goes out after that; NULL for none */
+    struct snapshot *snapshot; /* sent after `out`; NULL for none */
     size_t snapshot_sent;
     char scratch[16]; /* what a client sends is read here and forgotten */
 };
 
-/* The latest of a sale in this tick. */
+/* The latest update of a sale in this tick. */
 struct pending_update {
     const struct sale *sale;
     const struct order *order;
@@ -93,7 +93,7 @@ struct broadcaster {
     struct handoff_ring inboxes[PORTS_MAX];
     /* --- main writes, broadcaster reads --- */
     _Atomic bool stopping;
-    /* --- broadcaster only, but for uring_wake(): any thread --- */
+    /* --- broadcaster only, except uring_wake(): any thread --- */
     struct uring uring;
     /* --- broadcaster only --- */
     struct now now;
@@ -103,7 +103,7 @@ struct broadcaster {
     struct caps caps;    /* main lowers them before the start */
     uint32_t looking_up; /* streams whose snapshot is being gathered */
     bool audience_changed;
-    uint64_t head;                 /* every event up to here is in the frames, or cannot be told */
+    uint64_t head;                 /* events up to here are in the frames, or only in the archive */
     struct frames events, updates; /* domain events; the public stream's */
     struct pending_update *pending;
     uint32_t pending_count, pending_room;
@@ -111,8 +111,8 @@ struct broadcaster {
     char *scratch;             /* SCRATCH_BYTES: frames on their way into one stream's output */
     struct snapshot *snapshot; /* the latest of all sales; NULL before the first */
     int64_t tick_due_mono_ms, sweep_due_mono_ms;
-    int64_t archive_due_mono_ms; /* not before: it could not be read */
-    bool more;                   /* something was left for the next round: do not sleep */
+    int64_t archive_due_mono_ms; /* not read before this, after a failure */
+    bool more;                   /* the next round has work: do not sleep */
     /* --- broadcaster writes, any thread reads --- */
     struct broadcast_stats stats;
 };
@@ -120,7 +120,7 @@ struct broadcaster {
 /* --- encode.c: events as frames --- */
 /* The domain event as it is. */
 void encode_event(struct text *out, const struct archived_event *event);
-/* queue_switch, which goes before the order.promoted of the user's own stream and carries no id. */
+/* queue_switch, which precedes order.promoted in the user's own stream and carries no id. */
 void encode_queue_switch(struct text *out, const struct broadcaster *b,
                          const struct archived_event *event, const struct order *order,
                          const struct sale *sale);
@@ -142,13 +142,13 @@ void stream_close(struct broadcaster *b, struct stream *stream);
 void stream_reap(struct broadcaster *b);
 void stream_received(struct broadcaster *b, struct stream *stream, int result);
 void stream_sent(struct broadcaster *b, struct stream *stream, int result);
-/* Sends what is there for it, unless a send is in flight. */
+/* Sends what there is for the stream, unless a send is in flight. */
 void stream_pump(struct broadcaster *b, struct stream *stream);
 /* Appends bytes to the stream's output. False: out of memory, the stream is closed. */
 bool stream_put(struct broadcaster *b, struct stream *stream, const char *bytes, size_t len);
-/* Heartbeat, stall and token expiry. */
+/* Heartbeat, places in queues, stall and token expiry. */
 void stream_sweep(struct broadcaster *b, struct stream *stream);
-/* Finds what the event is about. False: somebody has changed its row, and it cannot be told. */
+/* Finds the event's sale and order. False: somebody has changed its row, and it cannot be told. */
 bool stream_can_tell(const struct broadcaster *b, const struct archived_event *event,
                      const struct sale **sale, const struct order **order);
 bool stream_wants(const struct stream *stream, enum event_kind kind, const struct sale *sale,
@@ -165,9 +165,9 @@ void snapshot_look_up(struct broadcaster *b, struct stream *stream);
 void snapshot_found(struct broadcaster *b, struct stream *stream, struct order *order);
 /* Keeps the order if it is the user's latest in its sale. False: out of memory, the stream is closed. */
 bool snapshot_note_order(struct broadcaster *b, struct stream *stream, struct order *order);
-/* queue_position for each waiting order whose place has changed; no domain event, so without an id. */
+/* Puts queue_position for each waiting order whose place has changed; it is no domain event and has no id. */
 void snapshot_put_positions(struct broadcaster *b, struct stream *stream);
-/* One holder less; NULL is none. */
+/* One holder less; snapshot may be NULL. */
 void snapshot_let_go(struct snapshot *snapshot);
 
 /* --- broadcast.c --- */

@@ -1,5 +1,5 @@
 /*
- * subscribe.c: the requests for event streams: who may, what exactly, from where (handlers.h).
+ * subscribe.c: the requests for event streams: who may have which events, and from where on (handlers.h).
  *
  * A checked request becomes a struct subscription, and its connection leaves the net thread for the
  * broadcaster, which answers it.
@@ -21,7 +21,7 @@ static void wrong(const struct call *call, const char *detail)
     answer_problem(call->net, call->conn, 400, "invalid-request", detail, NULL);
 }
 
-/* UINT64_MAX, which no database of ours has, for what is no number and for what is too large for one. */
+/* UINT64_MAX, a seq that no database has, if text is not a number or is too large. */
 static uint64_t seq_in(struct slice text)
 {
     uint64_t seq = 0;
@@ -33,8 +33,8 @@ static uint64_t seq_in(struct slice text)
     return seq;
 }
 
-/* Last-Event-ID as header or query. What is no id of ours is not refused, for an EventSource would not come back: the
- * stream begins with a reset. */
+/* Last-Event-ID from the header or the query. An id that is not ours is not refused, since an EventSource would not try
+ * again: the stream begins with a reset. */
 static void take_resume(const struct call *call, struct subscription *sub)
 {
     struct slice text = call->request->last_event_id;
@@ -44,7 +44,7 @@ static void take_resume(const struct call *call, struct subscription *sub)
     sub->after_seq = seq_in(text);
 }
 
-/* saleId of the query. False after answering. */
+/* Takes saleId from the query. False after answering. */
 static bool take_sale(const struct call *call, struct subscription *sub)
 {
     struct slice id = pairs_value(call->request->query, '&', "saleId");
@@ -57,7 +57,7 @@ static bool take_sale(const struct call *call, struct subscription *sub)
     return sub->sale != NULL;
 }
 
-/* A bit a kind: two of them are sale.paused. 0: there is no such name. */
+/* One bit per kind; two kinds have the name sale.paused. 0: no kind has this name. */
 static uint32_t kinds_named(const char *name, size_t len)
 {
     uint32_t kinds = 0;
@@ -80,7 +80,7 @@ static int percent_byte(struct slice text, size_t at)
     return (int)strtol(digits, &end, 16);
 }
 
-/* Returns how many bytes text stands for; 0 for a broken "%xx", or more than room. */
+/* Returns how many bytes text stands for; 0 for a broken "%xx" or for more than room. */
 static size_t percent_decode(struct slice text, char *out, size_t room)
 {
     size_t len = 0;
@@ -95,7 +95,7 @@ static size_t percent_decode(struct slice text, char *out, size_t room)
     return len;
 }
 
-/* types=a,b of the query, where URLSearchParams and its like write %2C. False after answering. */
+/* Takes types=a,b from the query, where URLSearchParams and its like write %2C. False after answering. */
 static bool take_types(const struct call *call, struct subscription *sub)
 {
     char decoded[HTTP_REQUEST_LINE_BYTES_MAX];
@@ -137,7 +137,7 @@ static uint64_t address_of(const struct call *call)
     return hash(&v4->sin_addr, sizeof v4->sin_addr);
 }
 
-/* Takes a subscription by value, checks what all streams share, and hands the connection over. */
+/* Takes the parameters that all streams share, then hands the connection over. */
 static void begin_stream(const struct call *call, struct subscription sub)
 {
     if (!take_sale(call, &sub))

@@ -36,7 +36,7 @@ static bool next_is_digit(const struct cursor *c)
     return next_is(c, "0123456789");
 }
 
-/* One of the characters in `any`; returns it. */
+/* Takes one of the characters in `any` and returns it. */
 static char mark(struct cursor *c, const char *any)
 {
     if (!next_is(c, any)) {

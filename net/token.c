@@ -60,7 +60,7 @@ const char *token_verdict_text(enum token_verdict verdict)
     return verdict_texts[verdict];
 }
 
-/* ---- where a token stands in a request ---- */
+/* ---- where a token is in a request ---- */
 
 static const struct slice nothing = {NULL, 0};
 
@@ -75,7 +75,7 @@ static struct slice cookie_value_of(struct slice cookies, const char *name)
     return (struct slice){value.data + 1, value.len - 2};
 }
 
-/* Another scheme, or none: data NULL. */
+/* The token; data NULL if there is another scheme, or none. */
 static struct slice bearer_of(struct slice authorization)
 {
     static const char scheme[] = "Bearer";

@@ -4,11 +4,11 @@
  *
  * Thread: any; a struct token_key is read-only after start. Nothing is kept between calls.
  * In:     the token's text, or a request's header, cookie and query.
- * Out:    a struct identity, or one of a few refusals, each with its sentence.
+ * Out:    a struct identity, or an enum token_verdict that refuses, with its sentence.
  * Fails:  only by refusing. Out of memory reads as TOKEN_MALFORMED.
  *
- * The signature is checked before anything is decoded: what an outsider without the key sends never
- * reaches a JSON parser.
+ * The signature is checked before anything is decoded: a token made without the key never reaches a JSON
+ * parser.
  */
 #ifndef FLASHD_NET_TOKEN_H
 #define FLASHD_NET_TOKEN_H
@@ -40,7 +40,7 @@ enum token_verdict {
     TOKEN_OK,
     TOKEN_ABSENT,
     TOKEN_UNCONFIGURED, /* the server has no key, or one shorter than TOKEN_KEY_BYTES_MIN */
-    TOKEN_MALFORMED,    /* not a JWT, or alg is not HS256, or sub is missing or too long */
+    TOKEN_MALFORMED,    /* not a JWT, or its alg, crit, nbf or sub is not acceptable */
     TOKEN_BAD_SIGNATURE,
     TOKEN_EXPIRED,
     TOKEN_NO_EXPIRY, /* exp is required, and must be a number */
@@ -51,7 +51,7 @@ enum token_verdict {
 const char *token_verdict_text(enum token_verdict verdict);
 
 /* Finds the token: Authorization: Bearer, else cookie flashd_token, else query ?token=. Absent:
- * data NULL. Empty cookies and query values count as absent; "Bearer" with nothing after it does
+ * data NULL. An empty cookie or query value counts as absent, "Bearer" with nothing after it does
  * not. */
 struct slice token_of_request(const struct http_request *request);
 

@@ -1,7 +1,7 @@
 /*
  * uring.c: see uring.h.
  *
- * Thread: main opens and closes; the owner of the ring does the rest, but for uring_wake().
+ * Thread: main opens and closes; the ring's owner does the rest, except uring_wake().
  */
 #include "net/uring.h"
 

@@ -1,7 +1,7 @@
 """
 books.py: rebuilds every sale and order from domain_events alone, and says where the books do not balance.
 
-Written against shared/contract.md and not against the engine, so that both can be wrong only in
+Written against README.md and not against the engine, so that both can be wrong only in
 different ways. It checks, event by event and in order of seq:
   - seq is gapless from 1
   - each order moves only as the contract allows; no buyer has two live orders in a sale (G3)

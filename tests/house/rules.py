@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """
-rules.py: the house rules (style.md, "House rules as a test"), each one line pass/FAIL, each one test.
+rules.py: the house rules (README.md, "The house"), each one line pass/FAIL, each one test.
 
     rules.py [--root DIR] [--tally FILE]   holds the project against every rule
     rules.py --self-test [--tally FILE]    shows each rule accepting a good sample and rejecting bad ones

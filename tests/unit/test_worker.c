@@ -1,6 +1,6 @@
 /*
  * test_worker.c: what a worker decides: buy, eligible, pay, cancel. The texts of one decision stand
- * in the order of the precedence of its refusals; each states a rule of contract.md.
+ * in the order of the precedence of its refusals; each states a rule of README.md.
  *
  * Thread: one; time is in the text (see tests/support/rig.h).
  */
