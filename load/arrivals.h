@@ -1,8 +1,8 @@
 /*
  * arrivals.h: when buyers come in the open loop, and where a server's knee lies.
  *
- * The schedule is fixed beforehand by (rate or ramp, seed): gaps are exponential around the rate of the
- * moment, whatever the server does. Latency counts from the scheduled time.
+ * The schedule is fixed beforehand by (rate or ramp, seed), whatever the server does: gaps are exponential
+ * around the rate of the moment. Latency counts from the scheduled time.
  *
  * Thread: the buyers' (schedule), main (knee). In: rates, seed; points of a ramp. Out: times; the knee.
  */
@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 struct arrivals {
-    double rate_from, rate_to; /* a second; the same without a ramp */
+    double rate_from, rate_to; /* a second; equal without a ramp */
     double span_s;             /* arrivals end after it */
     uint64_t seed, drawn;
     double next_s; /* since the start */
@@ -35,12 +35,12 @@ struct ramp_point {
 struct knee {
     bool reached;     /* the server fell behind within the ramp */
     double offered;   /* the highest rate it kept up with */
-    double p99_ms;    /* there */
+    double p99_ms;    /* at that rate */
     const char *sign; /* what gave way; static */
 };
 
-/* The last point before the server falls behind: for good, or for three points together, it answers less
- * than 95 % of what is offered, or its p99 is above five times that of a calm start and 5 ms more. */
+/* The last point before the server falls behind: for three points in a row, or for the last ones of the ramp, it
+ * answers less than 95 % of what is offered, or its p99 is more than 5 ms above five times that of a calm start. */
 struct knee knee_find(const struct ramp_point *points, size_t count);
 
 #endif

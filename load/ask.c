@@ -1,5 +1,5 @@
 /*
- * ask.c: see ask.h. A connection a request, closed after it.
+ * ask.c: see ask.h. Each request has a connection of its own.
  *
  * Thread: main.
  */

@@ -1,7 +1,7 @@
 /*
- * ask.h: one HTTP request at a time, waiting for its answer: for what comes before and after the load.
+ * ask.h: one HTTP request at a time, waiting for its answer, for use before and after the load.
  *
- * Thread: main. In: a site, a method, a path below its prefix. Out: status and body. Fails: false with a line;
+ * Thread: main. In: a site, a method, a path below the site's prefix. Out: status and body. Fails: false with a line;
  * an answer of any status is no failure.
  */
 #ifndef FLASHLOAD_ASK_H
@@ -15,7 +15,7 @@ struct reply {
     size_t body_bytes;
 };
 
-/* body: JSON, or NULL. The site's token goes with it if there is one. */
+/* body: JSON, or NULL. Sends the site's token if it has one. */
 bool ask(const struct site *site, const char *method, const char *path, const char *body,
          struct reply *reply, char *error, size_t error_bytes);
 void reply_free(struct reply *reply);

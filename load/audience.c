@@ -1,9 +1,9 @@
 /*
  * audience.c: see audience.h.
  *
- * Link 0 is the observer where there is a token; the others are spectators. Ids on a stream must grow (two
- * frames of one event share it: only the last carries it). What a public frame says of a seq is kept from the
- * first spectator and compared with the others'; the audit compares it with the event.
+ * With a token, link 0 is the observer; all others are spectators. Ids on a stream must grow (if an event has two
+ * frames, only the last carries its id). What a public frame says of a seq is kept from the first spectator and
+ * compared with what the others are told; the audit compares it with the event.
  *
  * Thread: audience.
  */
@@ -23,7 +23,7 @@ enum { CONNECTING_MAX = 128 };
 struct viewer {
     struct sse sse;
     uint64_t last_id;
-    uint64_t told_seq; /* a spectator: the newest stock told, by an update or a snapshot */
+    uint64_t told_seq; /* a spectator's: of the newest stock told, by an update or a snapshot */
     uint8_t lives;
     bool ready, is_observer;
     bool opening; /* counted in `connecting` until its first bytes come */
@@ -34,13 +34,13 @@ struct audience {
     struct loop loop;
     struct viewer *viewers;
     uint32_t connecting, to_connect;
-    uint64_t last_public_seq; /* the newest event that shows on the public stream */
+    uint64_t last_public_seq; /* of the newest event that shows on the public stream */
     struct seen_event *last_of_sale;
     struct tick like;      /* the newest counters */
     struct viewer *viewer; /* whose frame is being read */
 };
 
-/* ---- what comes ---- */
+/* ---- events ---- */
 
 static void observe_counters(struct audience *a, const struct seen_event *e)
 {

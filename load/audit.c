@@ -1,6 +1,6 @@
 /*
  * audit.c: see audit.h. First the events are replayed (replay.h); then every answer, every row of the buyers
- * lists, every sale as it was read and the public stream are held against what the replay came to.
+ * lists, every sale as it was read and the public stream are compared with the result.
  *
  * Thread: main.
  */
@@ -150,7 +150,7 @@ static void check_units(struct audit *a, const struct final_sale *f, const struc
         FOUND(a, WRONG_COUNTER,
               "sale %s: remainingQty is %" PRIu64 " with %" PRIu64 " sold of %" PRIu64, f->id,
               f->remaining, f->sold, f->stock);
-    /* The list was read after the sale: others may have paid in between. */
+    /* The list was read after the sale: other buyers may have paid in between. */
     if (s->listed_quantity < f->sold || (a->books->ours_alone && s->listed_quantity != f->sold))
         FOUND(a, WRONG_COUNTER,
               "sale %s: %" PRIu64 " sold, and the buyers list has %" PRIu64 " units", f->id,
@@ -161,7 +161,7 @@ static void check_units(struct audit *a, const struct final_sale *f, const struc
               f->id, f->sold, s->paid_answers);
 }
 
-/* No counter changes with these, so that only their absence shows. */
+/* These events change no counter: one that is missing shows nowhere else. */
 static void check_turns(struct audit *a, const struct final_sale *f, const struct replay_sale *s)
 {
     if (a->books->ours_alone && f->sold == f->stock && !s->sold_out)
@@ -179,7 +179,7 @@ static void check_sales(struct audit *a)
             replay_keep_counters(s);
         check_units(a, f, s);
         if (!a->books->events_held || f->seq <= a->books->ledger->base_seq)
-            continue; /* nothing to hear, or nothing has happened */
+            continue; /* there is no event stream, or the sale has no event */
         check_turns(a, f, s);
         if (s->last_seq < f->seq)
             FOUND(a, MISSING_EVENT, "sale %s is at seq %" PRIu64 ", the stream ended at %" PRIu64,
@@ -232,7 +232,7 @@ bool audit_books(const struct books *books, struct verdict *verdict)
         replay_find_own_streams(&a);
         if (books->events_held)
             replay_events(&a);
-        check_lists(&a); /* first: an answer may show there alone */
+        check_lists(&a); /* first: check_answers() asks which buyers are listed */
         check_answers(&a);
         check_sales(&a);
         if (books->events_held) {

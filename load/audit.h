@@ -1,11 +1,11 @@
 /*
- * audit.h: do the server's books balance? The ledger of answers, held against the sale, its buyers list and
+ * audit.h: do the server's books balance? Compares the ledger of answers with the sales, their buyers lists and
  * the event stream.
  *
  * Pure: it reads plain data and says what is wrong, so that tests can hand it wrong books of every kind.
  *
- * Thread: main, after the others have ended. Without a token there is no event stream: what needs it is left
- * out and `events_held` is false. Fails: false without memory.
+ * Thread: main, after the others have ended. Without a token there is no event stream: checks that need
+ * it are left out, and `events_held` is false. Fails: false without memory.
  */
 #ifndef FLASHLOAD_AUDIT_H
 #define FLASHLOAD_AUDIT_H
@@ -13,7 +13,7 @@
 #include "load/findings.h"
 #include "load/ledger.h"
 
-/* A sale as the server shows it in the end. */
+/* A sale as the server shows it after the load. */
 struct final_sale {
     char id[ID_BYTES_MAX];
     uint64_t stock;
@@ -21,7 +21,7 @@ struct final_sale {
     bool ended;
 };
 
-/* A row of a sale's buyers list; rows of a sale stand together, in the list's order. */
+/* A row of a sale's buyers list. The rows of a sale are adjacent, in the list's order. */
 struct listed_buyer {
     uint32_t sale, buyer; /* NO_BUYER: not one of ours */
     uint32_t quantity;
@@ -43,7 +43,7 @@ struct books {
 
 struct verdict {
     struct findings findings;
-    uint64_t answers, events, rows, own_streams; /* how many were held against each other */
+    uint64_t answers, events, rows, own_streams; /* how many were checked */
 };
 
 /* Adds to what verdict->findings holds already. */

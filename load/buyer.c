@@ -1,10 +1,10 @@
 /*
- * buyer.c: one buyer's way from arrival to done (the drawing is in crowd.h): what comes next after each answer,
- * and what the ledger keeps of it.
+ * buyer.c: one buyer's way from arrival to done (drawn in crowd.h): what follows each answer, and what the ledger
+ * keeps of it.
  *
  * Whether somebody pays, cancels or walks away, and how long they think, is drawn from (seed, buyer).
  *
- * Thread: buyers. Fails: an answer that cannot be is a finding or counts as an error.
+ * Thread: buyers. Fails: an impossible answer is a finding or counts as an error.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 #include "load/crowd.h"
 #include "load/draw.h"
 
-/* What is asked of chance. */
+/* The questions that chance decides (draw.h). */
 enum question { WILL_PAY = 1, WILL_CANCEL, PRESSES_TWICE, THINKS, GIVES_UP_WAITING, LOOKS_AGAIN };
 
 static double chance(const struct crowd *c, uint32_t index, enum question question)
@@ -72,7 +72,7 @@ bool buyer_still_wants(struct crowd *c, const struct task *task)
         return b->state == BUYER_WAITING;
     case STEP_PAY:
         return b->state == BUYER_HELD;
-    case STEP_TWICE: /* not when the hold may be over: a second order would be right then */
+    case STEP_TWICE: /* not once the hold may have expired: a second order would be right then */
         if (c->loop.now_ns >
             crowd_order(c, task->buyer)->replied_ns + c->run->options.hold_ms * NS_PER_MS / 2)
             return false;
@@ -161,7 +161,7 @@ static void count(struct crowd *c, enum count counted)
     c->run->buyers.counts[counted]++;
 }
 
-/* What became of the request is not known: it may have been done. */
+/* Nobody knows what became of the request: it may have been done. */
 static void outcome_unknown(struct crowd *c, const struct visit *v)
 {
     static const uint8_t unknown[STEP_COUNT] = {[STEP_BUY] = ORDER_BUY_UNKNOWN,
@@ -171,7 +171,7 @@ static void outcome_unknown(struct crowd *c, const struct visit *v)
     crowd_order(c, v->task.buyer)->flags |= unknown[v->task.step];
 }
 
-/* 503 says that it was not done; others of its kind, such as a gateway's 502, say nothing. */
+/* 503 says that the request was not done; other 5xx, such as a gateway's 502, do not tell. */
 static void fault(struct crowd *c, const struct visit *v, unsigned status)
 {
     if (status >= 500 && status != 503)
@@ -198,7 +198,7 @@ static bool is_code(const struct visit *v, const char *code)
     return span_is(field_named(v->body, v->body_bytes, "code"), code);
 }
 
-/* Refusals that cannot be: nobody but us buys here. */
+/* Finds refusals that are impossible when nobody but us buys in the sale. */
 static void check_refusal(struct crowd *c, const struct visit *v, const struct ledger_order *order)
 {
     const struct sale *sale = &c->run->sales[order->sale];
@@ -278,7 +278,7 @@ static void pressed_twice(struct crowd *c, const struct visit *v, unsigned statu
     }
 }
 
-/* Paying and cancelling. */
+/* The answer to a payment or a cancellation. */
 static void settled(struct crowd *c, const struct visit *v, struct buyer *b, unsigned status)
 {
     struct ledger_order *order = crowd_order(c, v->task.buyer);
@@ -354,7 +354,7 @@ void buyer_answered(struct crowd *c, const struct visit *v, unsigned status)
     }
 }
 
-/* At least so long: a server that does not answer at all must not look faster than one that is slow. */
+/* Measures the wait so far: a server that does not answer at all must not look faster than a slow one. */
 void buyer_waited_in_vain(struct crowd *c, const struct visit *v)
 {
     if (v->task.step == STEP_BUY)

@@ -1,8 +1,8 @@
 /*
  * clock.h: the one clock of the load generator: monotonic nanoseconds.
  *
- * Thread: any. In: nothing. Out: a time that only grows; never a wall clock, so that a step of it cannot
- * bend a latency. Cannot fail.
+ * Thread: any. In: nothing. Out: a time that never goes back. It is not the wall clock, whose steps would
+ * distort latencies. Cannot fail.
  */
 #ifndef FLASHLOAD_CLOCK_H
 #define FLASHLOAD_CLOCK_H

@@ -1,6 +1,6 @@
 /*
- * crowd.c: the buyers' thread (crowd.h): opens connections and own streams, then round after round admits who
- * comes, takes what is due from the heap into the line, and gives free connections to the line.
+ * crowd.c: the buyers' thread (crowd.h): opens connections and own streams; then, in each round, admits the buyers
+ * who arrive, moves due tasks from the heap to the line, and gives free connections to the tasks in line.
  *
  * Thread: buyers.
  */
@@ -63,7 +63,7 @@ static void line_push(struct crowd *c, struct task task)
         uint32_t before = c->line_room;
         if (!grow(c, &c->line, &c->line_room))
             return;
-        /* What had wrapped around goes behind the old end. */
+        /* The part that had wrapped around moves behind the old end. */
         memcpy(c->line + before, c->line, c->line_first * sizeof *c->line);
     }
     c->line[(c->line_first + c->line_count++) & (c->line_room - 1)] = task;
@@ -138,7 +138,7 @@ static void on_open(void *self, struct link *link)
     }
 }
 
-/* The greeting is answered: the connection is the server's. */
+/* The greeting is answered, so the server has accepted the connection. */
 static void met(struct crowd *c, struct link *link, struct visit *v)
 {
     crowd_not_opening(c, &v->opening);
@@ -183,7 +183,7 @@ static void on_answer(void *self, struct link *link)
     if (llhttp_should_keep_alive(&link->parser))
         c->idle[c->idle_count++] = link->index;
     else
-        link_close(link); /* the server is about to; a new one follows */
+        link_close(link); /* the server is about to; on_closed() connects again */
 }
 
 static void forget_idle(struct crowd *c, uint32_t index)
@@ -372,7 +372,7 @@ static void tick(struct crowd *c)
         end_overdue_visits(c);
 }
 
-/* Until something is due, at most until the next tick. */
+/* Until something is due, but at most a tenth of a tick. */
 static uint64_t wait_ns(const struct crowd *c)
 {
     uint64_t now_ns = clock_ns(), until_ns = now_ns + TICK_MS * NS_PER_MS / 10;
@@ -385,7 +385,7 @@ static uint64_t wait_ns(const struct crowd *c)
     return until_ns > now_ns ? until_ns - now_ns : 0;
 }
 
-/* Who came and will not be served any more waited at least until now: a stalled server cannot hide them. */
+/* Buyers still in line get no turn. They waited at least until now, and count: a stalled server cannot hide them. */
 static void count_unserved(struct crowd *c)
 {
     while (c->line_count > 0) {
@@ -398,8 +398,8 @@ static void count_unserved(struct crowd *c)
     }
 }
 
-/* After the last arrival. In the open loop what is in line then is overdue already; in the closed loop the last
- * of those who wait may be many holds away. */
+/* How long the load may go on after the last arrival. In the open loop, what is in line by then is overdue already;
+ * in the closed loop, the last waiting buyer's turn may be several holds away. */
 static uint64_t patience_ns(const struct options *o)
 {
     uint64_t patience_ms = options_open_loop(o) ? 5000 + o->hold_ms + 4 * (uint64_t)o->think_ms
@@ -431,7 +431,7 @@ static bool all_done(const struct crowd *c)
     return !more_may_come(c) && c->active == 0 && c->in_flight == 0 && c->line_count == 0;
 }
 
-/* Whose answer has not come by now: what became of it is not known. */
+/* Requests that are still unanswered: nobody knows what became of them. */
 static void give_up_visits(struct crowd *c)
 {
     for (uint32_t i = 0; i < c->run->options.connections; i++) {
@@ -462,7 +462,7 @@ static void load(struct crowd *c)
     else if (o->duration_s > 0)
         c->arrivals_end_ns = c->run->start_ns + (uint64_t)(o->duration_s * 1e9);
     while (!all_done(c)) {
-        /* Before anything ends: who was due comes, even if this thread did not run at the time. */
+        /* Before note_stop(): buyers who were due come, even if this thread did not run at the time. */
         if (options_open_loop(o))
             admit_by_schedule(c);
         note_stop(c);
@@ -482,7 +482,7 @@ void *crowd_run(void *argument)
     struct crowd *c = &crowd;
     struct run *run = argument;
     (void)pthread_setname_np(pthread_self(), "buyers");
-    (void)prctl(PR_SET_TIMERSLACK, 1UL); /* wakes when somebody is due, not 50 us after */
+    (void)prctl(PR_SET_TIMERSLACK, 1UL); /* wake when somebody is due, not 50 us after */
     if (crowd_open(c, run)) {
         while (!atomic_load_explicit(&run->started, memory_order_acquire) &&
                !atomic_load_explicit(&run->stop, memory_order_relaxed)) {

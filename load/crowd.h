@@ -1,13 +1,13 @@
 /*
- * crowd.h: the virtual buyers, on one thread: who comes when, whose turn it is, and what they do.
+ * crowd.h: the virtual buyers, on one thread: when they come, whose turn it is, and what they do.
  *
  *   crowd.c     the thread: arrivals, tasks that are due, connections that are free
  *   buyer.c     one buyer's way from arrival to done, answer by answer
- *   request.c   what a step is as bytes
+ *   request.c   the bytes of each step's request
  *   watcher.c   buyers' own streams
  *
- * A task is one step of one buyer at a time. Tasks with a future time wait in a heap; those that are due wait
- * in line for a free connection. In the closed loop the next buyer comes when a connection is free and
+ * A task is one step of one buyer, and the time when it is due. Future tasks wait in a heap; those that are due
+ * wait in line for a free connection. In the closed loop the next buyer comes when a connection is free and
  * nobody is in line; in the open loop buyers come by the schedule, and a latency counts from the time the
  * task was due.
  *
@@ -42,8 +42,8 @@ struct buyer {
     uint8_t state; /* enum buyer_state */
     uint8_t looks_left;
     bool watched;        /* has a stream of their own */
-    bool promoted_early; /* the stream told before the reply did */
-    bool over_early;
+    bool promoted_early; /* the stream told of the promotion before the purchase's reply came */
+    bool over_early;     /* the same, of the end of the wait */
 };
 
 /* A connection's request under way. */
@@ -52,9 +52,9 @@ struct visit {
     uint64_t sent_ns;
     bool busy;
     bool opening; /* counted in `connecting` until the first answer comes */
-    bool met;  /* it has had an answer: the kernel takes connections that the server never will */
-    bool open; /* the connection is, or was before on_closed */
-    bool lost_once; /* it could not connect; after a second time it is given up */
+    bool met;  /* the server has answered: the kernel connects even if the server never accepts */
+    bool open; /* ready for requests; in on_closed: it was */
+    bool lost_once; /* it could not connect; a second time in a row gives it up */
     uint32_t body_bytes;
     char body[BODY_BYTES_MAX];
 };
@@ -79,7 +79,7 @@ struct crowd {
     struct task *heap, *line;
     uint32_t heap_count, heap_room, line_first, line_count, line_room;
     struct arrivals arrivals;
-    uint64_t arrivals_end_ns; /* closed loop; 0: none. A schedule has its own end */
+    uint64_t arrivals_end_ns; /* closed loop; 0: no end. A schedule has its own */
     uint64_t give_up_ns;
     uint32_t arrived, active;
     bool arrivals_over, stopping;
@@ -88,11 +88,11 @@ struct crowd {
 /* The thread's body; argument: struct run. */
 void *crowd_run(void *run);
 
-/* ---- between the files ---- */
+/* ---- what the files offer each other ---- */
 
-/* crowd.c: does this step at that time, or as soon as a connection is free after it. */
+/* crowd.c: plans this step for that time, or as soon after it as a connection is free. */
 void crowd_plan(struct crowd *crowd, uint32_t buyer, enum step step, uint64_t due_ns);
-/* A link that was being opened is open, or failed. */
+/* A link that was being opened is now open, or has failed. */
 void crowd_not_opening(struct crowd *crowd, bool *opening);
 struct buyer *crowd_buyer(struct crowd *crowd, uint32_t index);
 struct ledger_order *crowd_order(struct crowd *crowd, uint32_t index);
@@ -107,16 +107,16 @@ void buyer_answered(struct crowd *crowd, const struct visit *visit, unsigned sta
 void buyer_waited_in_vain(struct crowd *crowd, const struct visit *visit);
 /* The connection was lost, or no answer came in time. */
 void buyer_unanswered(struct crowd *crowd, const struct visit *visit);
-/* The own stream says so. */
+/* The buyer's own stream carried an event of this kind. */
 void buyer_hears(struct crowd *crowd, uint32_t index, enum seen_kind kind);
 
 /* request.c */
 const char *step_name(enum step step);
 /* Fills link->request. */
 void request_step(struct crowd *crowd, struct link *link, const struct task *task);
-/* A first look at the sale, before the start, which nobody measures. */
+/* A look at the sale before the start, which is not measured. */
 void request_greeting(struct crowd *crowd, struct link *link);
-/* A stream, after this id if it is not 0. */
+/* Opens a stream; it resumes after this id if that is not 0. */
 void request_stream(const struct site *site, struct link *link, const char *path, bool with_token,
                     uint64_t after_id);
 

@@ -1,6 +1,6 @@
 /*
- * draw.h: seeded chance. What a buyer will do is a function of (seed, buyer, question), so a run with the
- * same seed asks the same of the server, whatever the order in which answers come.
+ * draw.h: seeded chance. What a buyer will do is a function of (seed, buyer, question), so in a run
+ * with the same seed buyers decide the same, whatever the order in which answers come.
  *
  * Thread: any; no state but the caller's.
  */

@@ -1,5 +1,5 @@
 /*
- * error.h: one line that says what is wrong, on its way to the person who can mend it.
+ * error.h: one line that tells the user what is wrong.
  *
  * Thread: any; the line is the caller's.
  */

@@ -28,7 +28,7 @@ static bool fault(struct fields *f)
     return false;
 }
 
-/* After the opening quote. */
+/* The opening quote has been taken. */
 static bool take_string(struct fields *f, struct span *string)
 {
     string->data = f->at;

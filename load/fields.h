@@ -1,10 +1,10 @@
 /*
- * fields.h: the members of one flat JSON object, without building a tree: answers and events are read by the
- * hundred thousand a second, and are short.
+ * fields.h: the members of one flat JSON object, read without building a tree: answers and events are short, and
+ * come by the hundred thousand a second.
  *
  * Thread: any. In: the text of an object; borrowed. Out: fields that point into it. A nested value is one
- * field. Strings are given as they stand, escapes included: what is compared with them (ids, states, names
- * that flashload chose) needs none. Fails: false for what is not an object.
+ * field. Strings are given as they stand, escapes included: the values that flashload compares (ids, states,
+ * names that it chose) contain none. Fails: false for a text that is not an object.
  */
 #ifndef FLASHLOAD_FIELDS_H
 #define FLASHLOAD_FIELDS_H

@@ -2,14 +2,14 @@
  * findings.h: what is wrong with the books, by kind: how often, and the first one in words.
  *
  *   oversold          more units promised than there are
- *   lost              an accepted answer that the server no longer knows
+ *   lost              an accepted request that the server no longer knows
  *   doubled           one buyer, order or unit twice
- *   out of FIFO       somebody who waited less came first; buyers not in order of payment
+ *   out of FIFO       a buyer served before one who had waited longer; buyers not in order of payment
  *   missing event     an answer or a change without its event
- *   repeated event    an event twice, or a step that an order had made already
+ *   repeated event    an event twice, or a step that its order had already made
  *   wrong counter     figures that do not follow from the events
  *
- * Thread: each struct findings has one; main merges them after the others have ended.
+ * Thread: each struct findings belongs to one thread; main merges them after the others have ended.
  */
 #ifndef FLASHLOAD_FINDINGS_H
 #define FLASHLOAD_FINDINGS_H
@@ -41,7 +41,7 @@ struct findings {
     } of[FINDING_COUNT];
 };
 
-/* Counts one, and keeps the first one's words. */
+/* Counts one finding; the words of the first of its kind are kept. */
 void finding(struct findings *findings, enum finding_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void findings_merge(struct findings *into, const struct findings *from);

@@ -1,8 +1,8 @@
 /*
  * hdr.c: see hdr.h.
  *
- * A value below 2^bits is its own cell. A larger one is shifted right until it has `bits` bits; its cell is
- * the shift's row of 2^(bits-1) cells and the place in it.
+ * A value below 2^bits has a cell of its own. A larger one is shifted right until it has `bits` bits: each shift
+ * has a row of 2^(bits-1) cells, and what is left of the value selects the cell in it.
  */
 #include "load/hdr.h"
 

@@ -2,11 +2,11 @@
  * hdr.h: a histogram of durations with a bounded relative error (HDR: high dynamic range).
  *
  * Values fall into cells that double in width with each power of two, 2^(bits-1) cells a power: with 11 bits
- * a percentile is at most 0.1 % above the true one, from 1 ns to an hour, in 250 KiB. Adding is a few
+ * a percentile is at most 0.1 % above the true one, from 1 ns to an hour, in 261 KiB. Adding is a few
  * instructions and never allocates.
  *
- * Thread: one at a time. In: nanoseconds. Out: percentiles, as the highest value of their cell, never above
- * the largest value seen. Fails: hdr_open() when there is no memory.
+ * Thread: one at a time. In: nanoseconds. Out: percentiles: the highest value of the cell in question, but
+ * never above the largest value seen. Fails: hdr_open() when there is no memory.
  */
 #ifndef FLASHLOAD_HDR_H
 #define FLASHLOAD_HDR_H

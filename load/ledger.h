@@ -1,13 +1,12 @@
 /*
  * ledger.h: what the server promised and told: every accepted answer, by buyer; every event of the stream,
- * in order of arrival; what the public stream said, by seq. The audit holds it against the server.
+ * in order of arrival; what the public stream said, by seq. The audit checks the server's books against it.
  *
- * Refused answers leave nothing to hold the server to but their number, and what is checked as they come
- * (buyer.c); they are counted by code there.
+ * Refusals are not kept: buyer.c checks them as they come, and counts them by code.
  *
- * Threads, while the run goes on: orders and own streams are written by the buyers' thread, everything else by the
- * audience's; reply times are written by the buyers' and read by the audience's. After both have ended, main reads
- * all.
+ * Threads, during the run: orders, the count of buyers, own streams and reply times are written by the buyers' thread,
+ * events and public states by the audience's, which also reads reply times; main sets the rest before. After both
+ * have ended, main reads all.
  */
 #ifndef FLASHLOAD_LEDGER_H
 #define FLASHLOAD_LEDGER_H
@@ -22,7 +21,7 @@ enum {
     ID_BYTES_MAX = 40,
     TAG_BYTES_MAX = 16,
     OWN_EVENTS_MAX =
-        12, /* of two orders at most: queued, promoted, expired, refund due; and so again */
+        12, /* at most two orders, and of each: queued, promoted, expired, a refund due */
 };
 
 /*    kind        wire name */
@@ -54,16 +53,16 @@ enum joined { JOINED_NOT, JOINED_PAYMENT, JOINED_WAITING };
 
 enum order_flag {
     ORDER_PAID = 1,
-    ORDER_PAY_REFUSED = 2, /* as expired or not in payment */
+    ORDER_PAY_REFUSED = 2, /* with a 4xx, such as hold-expired */
     ORDER_CANCELLED = 4,
-    ORDER_BUY_UNKNOWN = 8, /* asked, and no answer came */
+    ORDER_BUY_UNKNOWN = 8, /* asked, but no answer tells whether it was done */
     ORDER_PAY_UNKNOWN = 16,
     ORDER_CANCEL_UNKNOWN = 32,
     ORDER_TWICE = 64,       /* a second purchase was accepted too */
     ORDER_REFUND_DUE = 128, /* the payment came too late: hold-expired */
 };
 
-/* One buyer's order, as the answers told. */
+/* One buyer's order, according to the answers. */
 struct ledger_order {
     uint64_t joined_seq, paid_seq, cancelled_seq; /* 0: no such answer, or one without seq */
     uint64_t sent_ns, replied_ns;                 /* of the purchase */
@@ -77,7 +76,7 @@ struct ledger_order {
 /* One event of the server's stream. */
 struct seen_event {
     uint64_t seq;
-    uint64_t id_hash; /* of the transactionId; 0 without one */
+    uint64_t id_hash; /* of the transactionId; 0: none */
     uint32_t buyer;   /* NO_BUYER: none, or none of ours */
     uint32_t sale;
     uint32_t available, held, sold, waiting;
@@ -88,14 +87,14 @@ struct seen_event {
 /* What a buyer's own stream carried, in order of arrival. */
 struct own_stream {
     uint32_t buyer;
-    uint32_t count; /* more than fit are counted and not kept */
+    uint32_t count; /* those that do not fit are counted, but not kept */
     struct own_event {
         uint64_t seq;
         uint8_t kind; /* enum seen_kind */
     } events[OWN_EVENTS_MAX];
 };
 
-/* What a public frame of this seq said; the first spectator writes it, the others compare. */
+/* What a public frame of this seq said: kept from the first spectator, compared for the others. */
 struct public_state {
     uint32_t remaining, available;
     uint32_t sale_plus_1; /* 0: nothing was said */
@@ -103,14 +102,14 @@ struct public_state {
 
 struct ledger {
     struct chunks orders; /* struct ledger_order by buyer */
-    uint32_t buyer_count; /* who has come so far */
+    uint32_t buyer_count; /* how many have come so far */
     struct chunks owns;   /* struct own_stream by watcher */
     uint32_t own_count;   /* watchers */
     struct chunks events; /* struct seen_event by arrival */
     uint64_t event_count;
     struct chunks publics;     /* struct public_state by seq - base_seq */
     struct chunks reply_times; /* _Atomic uint64_t ns, by seq - base_seq */
-    uint64_t base_seq;         /* before anything happened */
+    uint64_t base_seq;         /* the seq before the run */
     char tag[TAG_BYTES_MAX];   /* names are TAG-NUMBER */
 };
 
@@ -122,7 +121,7 @@ static inline bool seen_is_of_order(enum seen_kind kind)
 {
     return kind >= SEEN_RESERVED;
 }
-/* Events that answer a buyer's request; the others come by themselves. */
+/* Events of a buyer's request, which has a reply; the others come by themselves. */
 static inline bool seen_is_an_answer(enum seen_kind kind)
 {
     return kind == SEEN_RESERVED || kind == SEEN_QUEUED || kind == SEEN_PAID ||
@@ -133,7 +132,7 @@ const char *seen_kind_name(enum seen_kind kind);
 /* The buyer of a name, or NO_BUYER when it is not one of ours. */
 uint32_t ledger_buyer_named(const struct ledger *ledger, struct span name);
 
-/* Never 0 for an id. */
+/* 0 for an empty span only. */
 uint64_t ledger_hash(struct span id);
 
 /* Buyers' thread: the answer that carried this seq has come. */

@@ -1,11 +1,11 @@
 /*
  * loop.c: see loop.h.
  *
- * user_data is the link's index and the operation. A link is connected again only after all completions of
- * its last life have come (`pending`), so none can be mistaken for a new life's. A failed send closes the
- * link; its completion names the link like all others.
+ * user_data is the link's index and the operation. A link is connected again only after the connect and receive
+ * of its last life have completed (`pending`), so neither can be mistaken for a new life's. Sends are not
+ * counted: a failed one closes the link, and its completion may come in the next life.
  *
- * A receive that finds no buffer (ENOBUFS) is armed again after this round's buffers went back.
+ * A receive that finds no buffer (ENOBUFS) is armed again, for the next round: by then buffers are back.
  *
  * Thread: the loop's. Fails: a link by on_closed with link->error.
  */
@@ -189,7 +189,7 @@ void link_connect(struct link *link)
 void link_send(struct link *link)
 {
     struct io_uring_sqe *sqe = take_sqe(link);
-    /* WAITALL: the kernel goes on after a short send, so silence means that all went out. */
+    /* WAITALL: the kernel goes on after a short send, so no completion means that all was sent. */
     io_uring_prep_send(sqe, link->fd, link->request, link->request_bytes,
                        MSG_NOSIGNAL | MSG_WAITALL);
     sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
@@ -242,7 +242,7 @@ static void received(struct link *link, const struct io_uring_cqe *cqe)
         give_buffer(loop, buffer);
     }
     if ((cqe->flags & IORING_CQE_F_MORE) == 0)
-        link->pending--; /* after the parser is done with it: closed() may begin a new life */
+        link->pending--; /* after feed(): at 0, link_close() may begin a new life */
     bool over = cqe->res == 0 || (cqe->res < 0 && cqe->res != -ENOBUFS);
     if (over && link->state == LINK_OPEN) {
         (void)llhttp_finish(&link->parser); /* an answer may end with the connection */
@@ -269,7 +269,7 @@ static void complete(struct loop *loop, const struct io_uring_cqe *cqe)
     case OP_RECEIVE:
         received(link, cqe);
         return;
-    case OP_SEND: /* only when it failed; of a life that may be over */
+    case OP_SEND: /* only after a failure; the life that it belongs to may be over */
         if (link->state == LINK_OPEN && cqe->res != -ECANCELED) {
             link->error = cqe->res < 0 ? -cqe->res : EPIPE;
             link_close(link);

@@ -1,16 +1,16 @@
 /*
- * loop.h: the client side of many connections on one io_uring: connect, send a request, hear the answer.
+ * loop.h: the client side of many connections on one io_uring: connect, send a request, receive the answer.
  *
- * One system call a round: submit and wait. A send completes in silence unless it fails, one multishot
+ * One system call a round: submit and wait. A send has no completion unless it fails, one multishot
  * receive per connection hands over buffers of a shared ring, and llhttp finds where answers begin and end
- * (also chunked ones), so that a request costs one submission and one completion.
+ * (also chunked ones). So a request costs one submission and one completion.
  *
  * A link is CLOSED, CONNECTING, OPEN or CLOSING; moves:
  *
  *   CLOSED --link_connect--> CONNECTING --> OPEN --link_close, or the server's--> CLOSING --> CLOSED
  *
- * The owner hears of the last step by on_closed, after the last completion that belongs to the link: then it
- * may connect it again.
+ * on_closed tells the owner of the last step, after the link's connect and receive have completed: from then on it
+ * may connect the link again.
  *
  * Thread: the one that called loop_open(); it is the ring's single issuer. Fails: loop_open() with a line.
  */
@@ -45,7 +45,7 @@ struct link {
     char request[REQUEST_BYTES_MAX]; /* untouched while an answer is awaited */
 };
 
-/* What the owner of the links hears; `self` is its own. */
+/* Calls to the owner of the links; `self` is the owner's. */
 struct loop_owner {
     void *self;
     void (*on_open)(void *self, struct link *link);

@@ -1,5 +1,5 @@
 /*
- * machine.h: what this machine gives a run, and what the run takes of it.
+ * machine.h: the descriptors that this machine allows a run, and the CPU time that the run takes.
  *
  * Thread: main.
  */
@@ -12,8 +12,8 @@
 
 #include "load/options.h"
 
-/* Descriptors for all connections, and for a server of our own, raising the soft limit. False with a line that says
- * how many are needed. */
+/* Raises the soft limit of descriptors. False, with a line that says how many are needed, if it is too low for all
+ * connections, or for a server of our own. */
 bool machine_has_descriptors(const struct options *options, char *error);
 /* CPU time in ns so far: our own, and that of a process; 0 when unknown. */
 uint64_t machine_own_cpu_ns(void);

@@ -3,10 +3,10 @@
  *
  *   ready     every stream and connection is open; then the clock starts
  *   load      the buyers' and the audience's threads work, main draws
- *   settle    the sale is ended, the streams get the time to bring what they owe
- *   books     both threads have ended; the ledger is held against the server
+ *   settle    the sales are ended, the streams get time to deliver what they owe
+ *   books     both threads have ended; the ledger is compared with the server's books
  *
- * Ctrl-C ends the load; the books are made and the report is written. A second one leaves at once.
+ * Ctrl-C ends the load; the audit is still made and the report written. A second Ctrl-C leaves at once.
  *
  * Thread: main, and it starts the other two and "signals". Exit status: 0 the books balance and the thresholds
  * hold, 99 a threshold does not, 1 the books do not balance, 2 there was nothing to run, 3 all holds but the report
@@ -37,7 +37,7 @@ enum {
     EXIT_NOTHING_RUN = 2,
     EXIT_NO_REPORT = 3,
     EXIT_LEFT_AT_ONCE = 130,
-    READY_PATIENCE_MS = 10000, /* since the last one that opened */
+    READY_PATIENCE_MS = 10000, /* since the last link opened */
     SETTLE_PATIENCE_MS = 10000,
     OWN_PATIENCE_MS = 3000
 };
@@ -51,17 +51,18 @@ static struct process {
     struct final_sale *sales;
     struct listed_buyer *listed;
     uint64_t listed_count, own_cpu_ns,
-        server_cpu_ns; /* CPU: at the start, then what the load took */
+        server_cpu_ns; /* CPU: at the start; after the load, what that took */
     const char *url;
     char error[ERROR_BYTES];
 } process;
 
 /* ---- signals ---- */
 
-/* Who takes it ends the process: main has no say any more once its server is killed under it. */
+/* The thread that takes it ends the process: once "signals" has killed the server, main must not exit with its own
+ * status. */
 static pthread_mutex_t ending = PTHREAD_MUTEX_INITIALIZER;
 
-/* A thread of its own, so that the second one is heard whatever main waits for. */
+/* In a thread of its own, so that the second signal is heard whatever main waits for. */
 static void *hear_signals(void *stop)
 {
     int number;
@@ -74,7 +75,7 @@ static void *hear_signals(void *stop)
     _exit(EXIT_LEFT_AT_ONCE);
 }
 
-/* Before any other thread starts: all of them leave the signals to that one. */
+/* Called before any other thread starts, so that all of them leave the signals to hear_signals(). */
 static bool catch_signals(char *error)
 {
     static sigset_t stop;
@@ -85,7 +86,7 @@ static bool catch_signals(char *error)
     (void)sigemptyset(&stop);
     (void)sigaddset(&stop, SIGINT);
     (void)sigaddset(&stop, SIGTERM);
-    if (hangup.sa_handler != SIG_IGN) /* as it is under nohup */
+    if (hangup.sa_handler != SIG_IGN) /* ignored under nohup: leave it so */
         (void)sigaddset(&stop, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, &stop, NULL);
     return pthread_create(&thread, NULL, hear_signals, &stop) == 0 ||
@@ -110,7 +111,7 @@ static bool read_thresholds(struct process *p)
     return true;
 }
 
-/* Not after a run of hours. */
+/* Whether the report can be written: better known now than after hours. */
 static bool report_is_possible(struct process *p)
 {
     const struct options *o = &p->run.options;
@@ -136,7 +137,7 @@ static bool find_server(struct process *p)
     if (!site_parse(&run->site, p->url, p->error) || !site_probe(&run->site, p->url, p->error))
         return false;
     if (!run_has_token(run))
-        run->options.watchers = 0; /* own streams need one */
+        run->options.watchers = 0; /* own streams need a token */
     return true;
 }
 
@@ -181,7 +182,7 @@ static void say_what_opened(struct run *run)
              run->spectators_open, o->spectators, READY_PATIENCE_MS / 1000);
 }
 
-/* The threads, and everything that is open before the clock starts. */
+/* Starts the threads, and waits until every connection and stream is open. */
 static bool get_ready(struct process *p)
 {
     struct run *run = &p->run;
@@ -240,7 +241,7 @@ static bool streams_owe_nothing(const struct process *p)
 {
     const struct run *run = &p->run;
     uint64_t seq = 0;
-    uint32_t sold_out = 0; /* said in its own time, which may be after the sale was read */
+    uint32_t sold_out = 0; /* their events may come after the sale was read */
     for (uint32_t i = 0; i < run->options.sales; i++) {
         seq = p->sales[i].seq > seq ? p->sales[i].seq : seq;
         sold_out += run->sales_are_ours && p->sales[i].sold == p->sales[i].stock;
@@ -258,14 +259,14 @@ static void wait_while_owed(const struct process *p, uint64_t end_ns)
         clock_sleep_ms(5);
 }
 
-/* The streams bring what they owe, or time runs out and the audit says what is missing. */
+/* Waits until the streams have delivered what they owe; if time runs out, the audit finds what is missing. */
 static void wait_for_streams(struct process *p)
 {
     struct run *run = &p->run;
     uint64_t end_ns = clock_ns() + SETTLE_PATIENCE_MS * NS_PER_MS;
     wait_while_owed(p, end_ns);
-    /* A tick and more: the tick in which the load ended closes; the audience, whose rounds are shorter, counts anew
-     * how many spectators are behind; and an event that ought not to come has the time to. */
+    /* More than a tick: the tick in which the load ended closes; the audience, whose rounds are shorter, counts again
+     * how many spectators are behind; and an event that ought not to come has time to. */
     clock_sleep_ms(TICK_MS + 50);
     wait_while_owed(p, end_ns);
     uint32_t behind = atomic_load(&run->spectators_behind);
@@ -274,7 +275,7 @@ static void wait_for_streams(struct process *p)
                 "%" PRIu32 " spectators were not told the last change", behind);
 }
 
-/* The sale is over, and its books are read. */
+/* Ends the sales and reads their books. */
 static void settle(struct process *p)
 {
     struct run *run = &p->run;
@@ -286,7 +287,7 @@ static void settle(struct process *p)
         wait_for_streams(p);
 }
 
-/* The audience's first: a hold may expire at any moment, and after it what own streams owe is known. */
+/* The audience's first: holds may expire at any moment, but once it has ended, what own streams owe is fixed. */
 static void end_threads(struct process *p)
 {
     struct run *run = &p->run;
@@ -303,7 +304,7 @@ static void end_threads(struct process *p)
         (void)pthread_join(p->crowd, NULL);
 }
 
-/* A row that is none of ours may be a stranger's: where names are hidden, no row has one. */
+/* Whether the lists hide names. One row without a name of ours proves nothing: its buyer may be a stranger. */
 static bool nobody_is_named(const struct process *p)
 {
     for (uint64_t i = 0; i < p->listed_count; i++)
@@ -406,7 +407,7 @@ static int refuse(const char *error)
     return EXIT_NOTHING_RUN;
 }
 
-/* Standard descriptors that are closed must not become sockets: nobody can write to what takes their places. */
+/* A closed standard descriptor must not become a socket: /dev/null takes its place, read-only, so writes to it fail. */
 static void fill_standard_descriptors(void)
 {
     int fd = open("/dev/null", O_RDONLY);
@@ -437,7 +438,7 @@ int main(int argc, char **argv)
         status = finish(p);
     } else {
         end_threads(p);
-        (void)own_server_stop(&p->own, p->error); /* if it has died, that is why */
+        (void)own_server_stop(&p->own, p->error); /* if it had died, the error now says so */
         (void)refuse(p->error);
     }
     close_all(p);

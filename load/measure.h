@@ -3,9 +3,9 @@
  *
  * Adding a latency or a count touches one row here and the place that adds to it.
  *
- * Threads: each of the two load threads has its own struct measures and its own ticks; ticks_done is its
- * release of the ticks below it, which main reads (acquire) for the view. All else is read after the
- * threads have ended.
+ * Threads: each of the two load threads has its own struct measures with its own ticks. Storing ticks_done
+ * (release) hands the ticks below it to main, which loads it (acquire) for the view. All else is read after
+ * the threads have ended.
  */
 #ifndef FLASHLOAD_MEASURE_H
 #define FLASHLOAD_MEASURE_H
@@ -64,8 +64,8 @@ enum count {
 
 enum {
     TICK_MS = 250,
-    TICKS_MAX = 4 * 3600, /* an hour is kept, for the plots */
-    TICKS_LATE = 8,       /* of later ones only the newest, for the view */
+    TICKS_MAX = 4 * 3600, /* the first hour is kept, for the plots */
+    TICKS_LATE = 8,       /* of later ticks only the newest, for the view */
 };
 
 /* A latency within one tick. */
@@ -76,9 +76,9 @@ struct brief {
 struct tick {
     uint64_t counts[COUNT_COUNT]; /* since the start */
     struct brief buy, paid;
-    struct brief frame;                      /* own streams'; the public one's in the audience's */
-    double offered;                          /* arrivals a second, as scheduled; open loop */
-    uint32_t active;                         /* buyers who have come and are not done */
+    struct brief frame; /* on own streams; in the audience's ticks on the public stream */
+    double offered;     /* arrivals a second, as scheduled; open loop */
+    uint32_t active;    /* buyers who have come and are not done */
     uint64_t available, held, sold, waiting; /* all sales together, as the last event said */
 };
 
@@ -93,14 +93,14 @@ struct measures {
 
 bool measures_open(struct measures *measures);
 void measures_close(struct measures *measures);
-/* Also into the running tick where the latency has one. */
+/* Also adds to the current tick, if that keeps this latency. */
 void measure(struct measures *measures, enum latency latency, uint64_t span_ns);
 /* The tick of that number; below TICKS_MAX or among the newest TICKS_LATE. */
 static inline struct tick *measures_tick_at(const struct measures *measures, uint32_t number)
 {
     return &measures->ticks[number < TICKS_MAX ? number : TICKS_MAX + number % TICKS_LATE];
 }
-/* Closes ticks until `now` lies in the running one; `like` gives what is not counted here. */
+/* Closes ticks until now_ns lies in the current one; fields that are not measured here are taken from `like`. */
 void measures_tick(struct measures *measures, uint64_t start_ns, uint64_t now_ns,
                    const struct tick *like);
 

@@ -1,8 +1,8 @@
 /*
- * options.c: the table of options.h, the scenarios, and the rules between options.
+ * options.c: see options.h: the table of options, the scenarios, and rules between options.
  *
- * A default stands in the option's row; one that depends on the scenario or on other options is UNSET until
- * complete() fills it. Adding an option touches one row and its field.
+ * A default stands in the option's row; one that depends on the scenario or on other options is filled
+ * in by complete(). Adding an option touches one row and its field.
  *
  * Thread: main.
  */
@@ -28,7 +28,7 @@ static const struct scenario scenarios[] = {
     {"xlarge", 100000, 10000, 128, 500, 1000},
 };
 
-/* Sizes that were given one by one: small's, where they were not. */
+/* For sizes that are given one by one; those that are not are as in "small". */
 static const struct scenario custom = {"custom", 100, 10, 10, 5, 100};
 
 enum { SCENARIO_COUNT = sizeof scenarios / sizeof scenarios[0] };
@@ -51,7 +51,7 @@ struct row {
     taker *take;
     double min, max;
     size_t offset;
-    const char *standard; /* the default, as a user gives it; NULL: none, or by complete() */
+    const char *standard; /* the default, as a user would write it; NULL: none, or complete()'s */
     const char *allowed, *help;
 };
 
@@ -304,7 +304,7 @@ static bool take_value(const struct row *row, const char *value, struct options 
            not_allowed(error, row->name, value, row->allowed);
 }
 
-/* How many arguments it took, or 0 with a line in error. */
+/* Returns how many arguments it took, or 0 with a line in error. */
 static int take_argument(struct options *options, int argc, char **argv, char *error)
 {
     const char *argument = argv[0];
@@ -329,7 +329,7 @@ static int take_argument(struct options *options, int argc, char **argv, char *e
     return joined ? 1 : 2;
 }
 
-/* ---- what follows ---- */
+/* ---- rules between options ---- */
 
 static void default_to(uint32_t *field, uint32_t value)
 {

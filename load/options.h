@@ -1,5 +1,5 @@
 /*
- * options.h: what flashload is asked to do: a table of options, the scenarios, and what follows from both.
+ * options.h: what flashload is asked to do, read by a table of options and completed by a scenario.
  *
  * Thread: main, before any other. In: argv and the environment (FLASHD_TOKEN). Out: a checked, complete
  * struct options. Fails: one line that names the option, the value and what is allowed.

@@ -1,12 +1,12 @@
 /*
- * own_server.c: a flashd of our own for one run (own_server.h): a secret that nobody else knows, a data directory
- * that vanishes, a free port.
+ * own_server.c: a flashd of our own for one run (own_server.h), with a random secret, a temporary data directory and
+ * a free port.
  *
  * It runs in a session of its own, so that Ctrl-C at the terminal reaches flashload alone, which then stops it;
- * if flashload is killed, the kernel kills it too. Its settings come from the environment (FLASHD_WORKERS
- * and the like) as always.
+ * if flashload is killed, the kernel kills it too. Its other settings come from the environment (FLASHD_WORKERS
+ * and the like), as always.
  *
- * Thread: main.
+ * Thread: main, except for own_server_kill().
  */
 #include "load/own_server.h"
 
@@ -54,7 +54,7 @@ static void make_secret(char secret[65])
         (void)snprintf(secret + 2 * i, 3, "%02x", bytes[i]);
 }
 
-/* Unless the user has said otherwise. */
+/* Sets it unless the user has. */
 static void set_variable(const char *name, const char *value)
 {
     (void)setenv(name, value, 0);
@@ -71,7 +71,7 @@ static void prepare_environment(const struct options *options, const char *secre
     set_variable("FLASHD_LOG_LEVEL", "warn");
 }
 
-/* Starts `arguments`; what it says on stdout comes out of *out. 0 on failure. */
+/* Starts the program; its stdout can be read from *out. Returns 0 on failure. */
 static pid_t start(char *const arguments[], const struct options *options, const char *secret,
                    const char *log, int *out)
 {
@@ -104,7 +104,7 @@ static pid_t start(char *const arguments[], const struct options *options, const
     return 0;
 }
 
-/* One line without its end; false when none came in time. */
+/* Reads one line, without its newline; false when none came in time. */
 static bool read_line(int fd, char *line, size_t line_bytes)
 {
     uint64_t end_ns = clock_ns() + READY_PATIENCE_MS * NS_PER_MS;
@@ -125,7 +125,7 @@ static bool read_line(int fd, char *line, size_t line_bytes)
     return false;
 }
 
-/* The last line of the child's log that is not empty; without its end, and cut where it is too long. */
+/* The last line of the child's log that is not empty, without its newline; cut if it is too long. */
 static void last_of_log(const struct own_server *own, char *text, size_t text_bytes)
 {
     char path[PATH_BYTES_MAX + 8], *line = NULL;
@@ -197,7 +197,7 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
     return remove(path);
 }
 
-/* Whether it had to be killed. */
+/* Returns whether it had to be killed. */
 static bool end_child(pid_t pid, int *status)
 {
     uint64_t end_ns = clock_ns() + STOP_PATIENCE_MS * NS_PER_MS;

@@ -1,7 +1,7 @@
 /*
  * own_server.h: a flashd of our own for one run.
  *
- * Thread: main, but for own_server_kill(). Fails: false with one line.
+ * Thread: main, except for own_server_kill(). Fails: false with one line.
  */
 #ifndef FLASHLOAD_OWN_SERVER_H
 #define FLASHLOAD_OWN_SERVER_H
@@ -14,7 +14,7 @@
 enum { PATH_BYTES_MAX = 512 };
 
 struct own_server {
-    /* main's; own_server_kill() reads them */
+    /* written by main, also read by own_server_kill() */
     _Atomic pid_t pid; /* 0: none */
     _Atomic bool has_directory;
     char directory[PATH_BYTES_MAX]; /* written before has_directory */
@@ -24,10 +24,10 @@ struct own_server {
 /* Starts flashd beside our own executable, on a free port; fills site->token. */
 bool own_server_start(struct own_server *own, const struct options *options, struct site *site,
                       char *error);
-/* Stops it and removes its directory; also after a failed start. False when it did not end well, with how it ended and
- * the last line of its log. */
+/* Stops it and removes its directory; also after a failed start. False when it did not end well: the line says how it
+ * ended, and has the last line of its log. */
 bool own_server_stop(struct own_server *own, char *error);
-/* The same without waiting for anything; by any thread, whatever another one is at. */
+/* Kills it and removes its directory. Any thread, whatever main is doing. */
 void own_server_kill(const struct own_server *own);
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * replay.c: see replay.h.
  *
- * An order that a promotion passed over may only turn out cancelled (its event still under way): until then
- * it is `overtaken`.
+ * A promotion may pass over only an order that has been cancelled, with the event still to come: until it comes,
+ * the buyer is `overtaken`.
  *
  * Thread: main.
  */
@@ -36,7 +36,7 @@ static void leave_queue(struct audit *a, struct replay_sale *s, const struct rep
         s->tail = b->before;
 }
 
-/* Everybody before this one has been passed. Who was passed earlier has only such before them. */
+/* Everybody before this buyer has been passed over. Stops at one who was already: so were all before that one. */
 static void overtake(struct audit *a, const struct replay_buyer *b)
 {
     for (uint32_t at = b->before; at != NO_BUYER && !a->buyers[at].overtaken;
@@ -52,7 +52,7 @@ static void overtaken_and_not_cancelled(struct audit *a, uint32_t buyer, uint64_
     a->buyers[buyer].overtaken = false;
 }
 
-/* Who asks after somebody was told to wait may not be served before them. */
+/* A buyer who asks after another was told to wait must not be served first. */
 static void check_nobody_overtaken_at_once(struct audit *a, const struct replay_sale *s,
                                            const struct seen_event *e)
 {
@@ -70,7 +70,7 @@ static void check_nobody_overtaken_at_once(struct audit *a, const struct replay_
 
 /* ---- replay of one order's event ---- */
 
-/* From which states a kind of event may come, as bits. */
+/* The states that an order may be in before an event of this kind, as bits. */
 static uint32_t allowed_before(enum seen_kind kind)
 {
     static const uint32_t allowed[SEEN_KIND_COUNT] = {
@@ -145,7 +145,7 @@ static void join(struct audit *a, struct replay_sale *s, const struct seen_event
     }
     if (e->kind == SEEN_RESERVED)
         check_nobody_overtaken_at_once(a, s, e);
-    if (b->joined_seq == 0) { /* answers are held against the first order */
+    if (b->joined_seq == 0) { /* answers are compared with the first order */
         b->joined_seq = e->seq;
         b->joined_waiting = e->kind == SEEN_QUEUED;
     }
@@ -156,7 +156,7 @@ static void join(struct audit *a, struct replay_sale *s, const struct seen_event
         queue_up(a, s, e->buyer);
 }
 
-/* A step that its state does not allow: it was made already, or what led to it was not told. */
+/* A step that the order's state does not allow: it is a repetition, or the event before it is missing. */
 static void illegal_step(struct audit *a, const struct seen_event *e, const struct replay_order *o)
 {
     enum seen_kind kind = (enum seen_kind)e->kind;
@@ -216,7 +216,8 @@ static bool counters_agree(const struct replay_sale *s, const struct seen_event 
            s->waiting == e->waiting;
 }
 
-/* Goes on with what the event says if that is possible at all, so that one fault is one finding. */
+/* Goes on from the event's counters, so that one fault is one finding; but not if they are impossible and better ones
+ * are known. */
 static void check_counters(struct audit *a, struct replay_sale *s, const struct seen_event *e)
 {
     uint64_t stock = a->books->sales[e->sale].stock;
@@ -252,7 +253,7 @@ static void check_order_of_events(struct audit *a, const struct seen_event *e)
     a->last_seq = e->seq > a->last_seq ? e->seq : a->last_seq;
 }
 
-/* The sale as it was read is compared with the counters of that moment; a hold may expire after it. */
+/* The sale as it was read is compared with the counters of that moment: a hold may expire later. */
 void replay_keep_counters(struct replay_sale *s)
 {
     s->read_available = s->available;
@@ -268,7 +269,7 @@ static uint32_t events_kept(const struct own_stream *own)
     return own->count < OWN_EVENTS_MAX ? own->count : OWN_EVENTS_MAX;
 }
 
-/* The own stream must have carried this event, and in between nothing that is not an event. */
+/* The own stream must have carried this event, and since the one before nothing else. */
 static void meet_own_event(struct audit *a, struct replay_buyer *b, const struct seen_event *e)
 {
     const struct own_stream *own = chunks_get(&a->books->ledger->owns, b->own_plus_1 - 1);
@@ -294,7 +295,7 @@ void replay_find_own_streams(struct audit *a)
     }
 }
 
-/* What is left on them; what is newer than the stream of all came after that was ended. */
+/* Events left over are findings, except newer ones than the last of the stream of all, which was closed first. */
 void replay_check_own_streams(struct audit *a)
 {
     for (uint32_t i = 0; i < a->books->ledger->own_count; i++) {
@@ -315,7 +316,7 @@ void replay_check_own_streams(struct audit *a)
 static void replay_order_event(struct audit *a, struct replay_sale *s, const struct seen_event *e)
 {
     if (e->buyer >= a->books->ledger->buyer_count) {
-        s->known = false; /* a stranger's, whose state is not kept: take what the event says */
+        s->known = false; /* a stranger's, whose state is not kept: take the event's counters */
         return;
     }
     struct replay_buyer *b = &a->buyers[e->buyer];

@@ -1,8 +1,8 @@
 /*
- * replay.h: the first half of the audit: the events, replayed sale by sale and order by order, and the buyers'
- * own streams beside them. Inside the audit (audit.c, replay.c) only.
+ * replay.h: the first half of the audit: replays the events, by sale and by order, and compares the buyers' own
+ * streams with them. For audit.c and replay.c only.
  *
- * Thread: main. In: struct books. Out: what each buyer and sale came to, and findings on the way. Cannot fail.
+ * Thread: main. In: struct books. Out: the final state of each buyer and sale, and findings. Cannot fail.
  */
 #ifndef FLASHLOAD_REPLAY_H
 #define FLASHLOAD_REPLAY_H
@@ -26,14 +26,14 @@ struct replay_order {
     uint8_t state; /* enum replay_state */
 };
 
-/* One buyer, as the events told. There can be a second order: who presses twice may get one after the first
- * has expired. Only one of them is live, so the place in the queue is the buyer's. */
+/* One buyer, according to the events. There can be two orders: a buyer who presses twice may get a second one
+ * after the first has expired. Only one of them is live, so the place in the queue is the buyer's. */
 struct replay_buyer {
     struct replay_order orders[2];
     uint64_t joined_seq; /* of the first order */
     uint64_t paid_seq, cancelled_seq;
-    uint32_t own_plus_1;     /* the stream of their own in the ledger; 0: none */
-    uint32_t own_next;       /* the first of its events that no event of all has met yet */
+    uint32_t own_plus_1; /* the index of their own stream in the ledger, plus 1; 0: none */
+    uint32_t own_next; /* the first of its events not yet met by one of the stream of all events */
     uint32_t before, behind; /* in the queue: buyers, NO_BUYER at its ends */
     bool joined_waiting, expired, refund_due, overtaken, listed;
 };
@@ -44,9 +44,9 @@ struct replay_sale {
     uint64_t last_seq;
     uint64_t paid_answers, unknown_answers;
     uint64_t listed_quantity;
-    bool known;           /* the counters */
+    bool known;           /* the counters are */
     bool sold_out, ended; /* events said so */
-    bool past; /* events came that are newer than the sale as it was read; before them: */
+    bool past; /* newer events came than the sale as it was read; the counters before them: */
     int64_t read_available, read_held, read_sold, read_waiting;
 };
 
@@ -60,13 +60,13 @@ struct audit {
 
 #define FOUND(a, kind, ...) finding(&(a)->verdict->findings, FINDING_##kind, __VA_ARGS__)
 
-/* Which buyers have streams of their own. */
+/* Notes which buyers have a stream of their own. */
 void replay_find_own_streams(struct audit *audit);
 /* Every event, in order of arrival. */
 void replay_events(struct audit *audit);
-/* What own streams carried and no event met; after replay_events(). */
+/* Finds what own streams carried that no event met; call it after replay_events(). */
 void replay_check_own_streams(struct audit *audit);
-/* The counters of now stand for the sale as it was read, unless newer events came: then those before them. */
+/* Keeps the counters to compare with the sale as it was read: call it before the first newer event, or after all. */
 void replay_keep_counters(struct replay_sale *sale);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * report_html.c: the report as one page (report.h): load/report.html, which is part of the program, with the JSON
- * report put into its place. The page draws its own plots and needs nothing from anywhere.
+ * report inserted. The page draws its own plots and loads nothing.
  *
  * Thread: main.
  */
@@ -15,7 +15,7 @@
 
 static const char place[] = "/*REPORT*/null";
 
-/* '<' is written as an escape, so that no text of a server's can end the script. */
+/* Escapes '<', so that no text from a server can end the script. */
 static void put_json(const char *text, FILE *out)
 {
     for (; *text != '\0'; text++) {
@@ -52,7 +52,7 @@ static bool are_series(json_t *series)
     return json_array_size(series) > 0;
 }
 
-/* What the page takes for granted. */
+/* What is missing in the file that the page takes for granted; NULL: nothing. */
 static const char *missing_in(json_t *file)
 {
     json_t *curves = json_object_get(file, "curves"), *about = json_object_get(file, "about"), *one;
@@ -73,7 +73,7 @@ static const char *missing_in(json_t *file)
     return NULL;
 }
 
-/* An object, the caller's; or NULL with a line. */
+/* An object, which the caller must json_decref(); or NULL with a line. */
 static json_t *read_curves(const char *path, char *error, size_t error_bytes)
 {
     json_error_t why;

@@ -1,6 +1,6 @@
 /*
  * report_json.c: the report for machines (report.h). Latencies are in milliseconds, rates a second. New members
- * may come; those that are there keep their meaning.
+ * may be added; existing ones keep their meaning.
  *
  * Thread: main.
  */
@@ -21,12 +21,12 @@ static json_t *ms(uint64_t span_ns)
 
 /* ---- latencies ---- */
 
-/* (percentile, ms), denser towards the end: what a plot by percentile needs. */
+/* Points (percentile, ms), denser towards 100, for a plot by percentile. */
 static json_t *curve_of(const struct hdr *hdr)
 {
     json_t *curve = json_array();
     for (double left = 100; left > 0.5e-3;
-         left /= 1.2589254117941673) /* ten points a factor of ten */
+         left /= 1.2589254117941673) /* ten points for each factor of ten */
         (void)json_array_append_new(
             curve, json_pack("[f, o]", 100 - left, ms(hdr_percentile(hdr, 100 - left))));
     (void)json_array_append_new(curve, json_pack("[f, o]", 100.0, ms(hdr->max)));

@@ -15,7 +15,7 @@
 
 enum { SPAN_COLUMNS = 9 };
 
-/* 1234567 as 1,234,567; four of them can be in use at once. */
+/* 1234567 as 1,234,567; four results can be in use at once. */
 static const char *grouped(uint64_t number)
 {
     static char rooms[4][32];
@@ -31,7 +31,7 @@ static const char *grouped(uint64_t number)
     return room;
 }
 
-/* A duration in the unit that fits, with so many digits. */
+/* A duration in the unit that fits, with this many significant digits. */
 static void put_span(FILE *out, int width, int digits, uint64_t span_ns)
 {
     static const char *const units[] = {"us", "ms", "s"};
@@ -71,7 +71,7 @@ static void put_latencies(const struct summary *s, FILE *out)
                        "_events: all events\n");
 }
 
-/* Latencies count from the scheduled time, so they hold what flashload itself was late. */
+/* Latencies count from the scheduled time, so they include flashload's own lateness. */
 static void put_lag(const struct summary *s, FILE *out)
 {
     uint64_t lag_ns = hdr_percentile(summary_latency(s, LATENCY_LAG), 99);

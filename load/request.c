@@ -1,8 +1,8 @@
 /*
- * request.c: requests as bytes (crowd.h), put together without formatting: this is done for every request.
+ * request.c: the bytes of requests (crowd.h), put together without printf(), since every step needs them.
  *
- * Thread: the caller's. Cannot fail: hosts, ids and names have bounds that REQUEST_BYTES_MAX holds; streams
- * carry a token and are formatted with a check.
+ * Thread: the caller's. Cannot fail: REQUEST_BYTES_MAX has room for the longest host, ids and names. Requests for
+ * streams, which carry a token, are formatted with a check.
  */
 #include <assert.h>
 #include <inttypes.h>
@@ -151,6 +151,6 @@ void request_stream(const struct site *site, struct link *link, const char *path
                  "GET %s%s HTTP/1.1\r\nHost: %s\r\nAccept: text/event-stream\r\n%s%s%s%s\r\n",
                  site->prefix, path, site->host, with_token ? "Authorization: Bearer " : "",
                  with_token ? site->token : "", with_token ? "\r\n" : "", last_id);
-    /* Cut short it would wait for ever: the caller checked the token's length before the run. */
+    /* A request cut short would wait for ever; but a token of at most TOKEN_BYTES_MAX leaves room for it. */
     link->request_bytes = bytes < (int)sizeof link->request ? (uint32_t)bytes : 0;
 }

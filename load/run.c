@@ -66,7 +66,8 @@ void run_fail_refused(struct run *run, const char *what, unsigned status, const 
                            : "");
 }
 
-/* Every so many buyers, at most ten: of a crowd whose last ones may never come, the first are watched. */
+/* Every stride-th buyer is watched while there are watchers left. At most ten: the watched should be among the first
+ * to come, since the last may never come. */
 static uint32_t watcher_stride(const struct options *o)
 {
     uint32_t stride = o->watchers > 0 ? o->buyers / o->watchers : 1;

@@ -29,7 +29,7 @@ static bool connects(const struct addrinfo *at)
     return good;
 }
 
-/* Of several addresses the first that somebody listens at: "localhost" may be ::1 before it is 127.0.0.1. */
+/* Takes the first of several addresses that accepts a connection: "localhost" may be ::1 before 127.0.0.1. */
 static bool resolve(struct site *site, const char *host, const char *port, char *error)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
@@ -46,7 +46,7 @@ static bool resolve(struct site *site, const char *host, const char *port, char 
     return true;
 }
 
-/* 1 to 65535: the resolver would take the rest of a larger one. */
+/* 1 to 65535: the resolver would take a larger number modulo 65536. */
 static bool is_port(const char *text)
 {
     size_t digits = strspn(text, "0123456789");

@@ -1,5 +1,5 @@
 /*
- * site.h: where the server is, as a URL and a token say.
+ * site.h: where the server is, and the token for it.
  *
  * Thread: main. Fails: false with one line that says what to do about it.
  */
@@ -20,7 +20,7 @@ struct site {
 
 bool site_parse(struct site *site, const char *url, char *error);
 bool site_take_token(struct site *site, const struct options *options, char *error);
-/* Whether a flashd answers there. */
+/* Whether a flashd answers at the site. */
 bool site_probe(const struct site *site, const char *url, char *error);
 
 #endif

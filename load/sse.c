@@ -27,7 +27,7 @@ static void take_line(struct sse_event *event, const char *line, size_t len)
         event->id = value;
 }
 
-/* Hands on every whole block; returns how many bytes they took. */
+/* Hands on every complete block; returns how many bytes they took. */
 static size_t take_blocks(const char *bytes, size_t len, sse_handler *handler, void *context)
 {
     struct sse_event event = {0};

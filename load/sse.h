@@ -1,9 +1,9 @@
 /*
- * sse.h: Server-Sent Events out of a byte stream that is cut anywhere.
+ * sse.h: reads Server-Sent Events from a byte stream that may be cut anywhere.
  *
  * Thread: the one that owns the stream. In: bytes as they come. Out: one call per event that has data, with
- * spans that last for the call. Lines end with LF or CRLF. A block that lies whole in the bytes given is
- * read in place; only a cut one is copied. Fails: false when there is no memory, or an event is above
+ * spans that last for the call. Lines end with LF or CRLF. A block that is complete in the bytes given is
+ * read in place; only one that is cut is copied. Fails: false when there is no memory, or an event is above
  * SSE_BLOCK_BYTES_MAX.
  */
 #ifndef FLASHLOAD_SSE_H
@@ -19,7 +19,7 @@ struct sse {
 };
 
 struct sse_event {
-    struct span id, type, data; /* absent where the block has none; several data lines: the last */
+    struct span id, type, data; /* absent if the block has none; of several data lines, the last */
 };
 
 typedef void sse_handler(void *context, const struct sse_event *event);

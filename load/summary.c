@@ -17,7 +17,7 @@ static uint32_t ticks_of(const struct measures *m)
     return done < TICKS_MAX ? done : TICKS_MAX;
 }
 
-/* The buyers' ticks, with what the audience saw at the same time. */
+/* The buyers' ticks, joined with the audience's. */
 static bool join_ticks(struct summary *s)
 {
     const struct run *run = s->run;
@@ -49,11 +49,11 @@ static double peak_of(const struct summary *s, int counted)
         uint64_t gained = s->ticks[i].counts[counted] - before;
         best = gained > best ? gained : best;
     }
-    /* A run shorter than a second has no best second but itself. */
+    /* Without a tick there is only the mean. */
     return s->tick_count > 0 ? (double)best : (double)s->counts[counted] / fmax(s->seconds, 1e-9);
 }
 
-/* From the tick `from` up to the tick `to`, in which buyers came for so many seconds. */
+/* The point of ticks `from` to `to` - 1, in which buyers came for for_s seconds. */
 static struct ramp_point point_of(const struct summary *s, uint32_t from, uint32_t to, double for_s)
 {
     static const struct tick none;
@@ -67,8 +67,8 @@ static struct ramp_point point_of(const struct summary *s, uint32_t from, uint32
         .p99_ms = p99_us / 1000.0};
 }
 
-/* A point a second: p99 of a tick with few answers says little. The last one has the rest: half a second to one and
- * a half. */
+/* A point a second: the p99 of a tick with few answers says little. The last point has the rest, half a second to one
+ * and a half. */
 static bool find_knee(struct summary *s)
 {
     double came_s = s->run->came_s;

@@ -15,13 +15,13 @@ struct summary {
     double seconds; /* from the start to the last answer */
     uint64_t counts[COUNT_COUNT];
     double peaks[COUNT_COUNT]; /* a second, in the best second */
-    struct tick *ticks;        /* owned: both threads' together, frame of own streams */
+    struct tick *ticks;        /* owned: of both threads, joined; frame: of own streams */
     struct brief *publics;     /* owned: frames of the public stream, by tick */
     uint32_t tick_count;
     uint64_t own_cpu_ns, server_cpu_ns; /* during the load; 0: not known */
     bool interrupted, events_held;
     char url[HOST_BYTES_MAX + PREFIX_BYTES_MAX + 16];
-    char audit_error[768]; /* why it could not be made; empty: it was */
+    char audit_error[768]; /* why there is no audit; empty: there is one */
     struct verdict verdict;
     struct threshold thresholds[ASSERTS_MAX];
     uint32_t threshold_count;

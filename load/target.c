@@ -20,12 +20,12 @@
 enum {
     OPEN_PATIENCE_MS = 15000,
     BUYERS_PAGE = 1000,
-    HANDS = 16, /* sales made or ended at a time: one commit holds them all */
+    HANDS = 16, /* sales made or ended at a time, so that they can share a commit */
 };
 
 /* ---- requests with a JSON answer ---- */
 
-/* The answer's JSON, the caller's; NULL with a line when it is not `status`. */
+/* The answer's JSON, which the caller must json_decref(); NULL with a line when it has none or another status. */
 static json_t *ask_json(const struct run *run, const char *method, const char *path,
                         const char *body, unsigned status, char *error)
 {
@@ -93,7 +93,7 @@ static json_t *ask_sale(const struct run *run, const char *id, char *error)
 
 /* ---- sales ---- */
 
-/* There may be many sales to make, and long to wait. */
+/* False once interrupted: making many sales, or waiting for them, may take long. */
 static bool go_on(const struct run *run, char *error)
 {
     return !atomic_load_explicit(&run->interrupted, memory_order_relaxed) ||
@@ -133,7 +133,7 @@ static bool make_sale(struct run *run, uint32_t index, char *error)
 
 typedef bool sale_act(struct run *run, uint32_t index, char *error);
 
-/* One of the hands that do something to many sales: to every HANDS-th. */
+/* One of HANDS threads that act on many sales: each on every HANDS-th. */
 struct hand {
     struct run *run;
     sale_act *act;
@@ -151,7 +151,7 @@ static void *act_on_some(void *argument)
     return NULL;
 }
 
-/* The first sale alone: it says what is wrong if something is. */
+/* Acts on the first sale alone: if something is wrong, that shows before any thread starts. */
 static bool act_on_all(struct run *run, sale_act *act, char *error)
 {
     static struct hand hands[HANDS];
@@ -201,7 +201,7 @@ static bool wait_until_open(const struct run *run, char *error)
         (void)snprintf(state, sizeof state, "%s", word(json, "state"));
         json_decref(json);
         if (strcmp(state, "ACTIVE") == 0) {
-            /* The newest opens last; the others need no look of their own. */
+            /* After the first, look at the last only: it was among the last made. */
             i = i + 1 < run->options.sales && i == 0 ? run->options.sales - 1 : i + 1;
         } else if (run->options.sale_id != NULL) {
             return complain(error, "--sale: the sale is %s; it must be ACTIVE", state);

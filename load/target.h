@@ -1,5 +1,5 @@
 /*
- * target.h: the server under load, asked for its sales, and in the end for its books.
+ * target.h: the server under load: makes and ends its sales, and reads its books in the end.
  *
  * Thread: main. Fails: false with one line that says what to do about it.
  */
@@ -8,9 +8,9 @@
 
 #include "load/run.h"
 
-/* Makes the sales, or looks at the one that is given; waits until they are open. */
+/* Makes the sales, or reads the one that is given; waits until they are open. */
 bool target_open_sales(struct run *run, char *error);
-/* Ends those that we made, so that who still waits is told so. */
+/* Ends the sales that we made, so that buyers who still wait are told. */
 bool target_end_sales(struct run *run, char *error);
 /* Reads every sale as it is now. */
 bool target_read_sales(const struct run *run, struct final_sale *sales, char *error);

@@ -17,7 +17,7 @@
 
 struct reader {
     const char *at;
-    const char *expected; /* what was missing, once something was */
+    const char *expected; /* what is missing; NULL: nothing so far */
 };
 
 static void skip_space(struct reader *r)

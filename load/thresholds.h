@@ -1,5 +1,5 @@
 /*
- * thresholds.h: `p99(buy)<5ms` and the like: read once before the run, held against the results after it.
+ * thresholds.h: expressions such as `p99(buy)<5ms`: read before the run, compared with its results after it.
  *
  * Thread: main. In: an expression; later, figures through a lookup. Out: whether it holds, and the figure.
  * Fails: threshold_parse() with a line that says what was expected.
@@ -18,12 +18,12 @@ struct threshold {
     enum statistic statistic;
     double percent; /* of STAT_PERCENTILE */
     char compare[3];
-    double bound; /* ns for latencies, else as it stands */
+    double bound; /* ns for latencies, else as it was given */
     double found; /* of threshold_holds() */
     bool holds;
 };
 
-/* The figure of a name, ns for latencies; NAN where nothing was measured. */
+/* The figure of a name, in ns for latencies; NAN when nothing was measured. */
 typedef double figure_of(const void *context, const char *name, enum statistic statistic,
                          double percent);
 /* Whether a name has such a figure. */
@@ -31,7 +31,7 @@ typedef bool figure_known(const char *name, enum statistic statistic);
 
 bool threshold_parse(const char *text, figure_known *known, struct threshold *threshold,
                      char *error, size_t error_bytes);
-/* A latency of which nothing was measured does not hold. */
+/* False for a latency that was never measured. */
 bool threshold_holds(struct threshold *threshold, figure_of *figure, const void *context);
 static inline bool statistic_is_latency(enum statistic statistic)
 {

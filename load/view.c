@@ -96,7 +96,7 @@ static uint64_t gained(const struct tick *now, const struct tick *ago, enum coun
 
 /* ---- in place ---- */
 
-/* Lines of whole fields. A field that is too wide for the rest of its line begins another. */
+/* Lines of whole fields. A field that is too wide for the rest of its line begins a new one. */
 struct picture {
     char text[4096];
     size_t bytes;
@@ -130,7 +130,7 @@ static void end(struct picture *p)
 {
     put(p, "\033[K\n");
     p->lines++;
-    p->fits &= p->lines < p->rows; /* the cursor's row is one more */
+    p->fits &= p->lines < p->rows; /* the cursor needs one more row */
 }
 
 static void field(struct picture *p, const char *format, ...)
@@ -233,7 +233,7 @@ static bool draw_picture(struct view *v, const struct run *run, const struct mom
 
 /* ---- plain ---- */
 
-/* Of the second that a line tells of: the worst of its quarters. */
+/* The p99 of the last second: the worst of its ticks'. */
 static void put_p99(const struct measures *m, char *text, size_t text_bytes)
 {
     uint32_t done = done_of(m), purchases = 0, p99_us = 0;

@@ -1,6 +1,6 @@
 /*
- * view.h: what a person sees while the load runs: on a terminal a few lines that update in place, else (also where
- * they do not fit) one plain line a second.
+ * view.h: what a person sees while the load runs: on a terminal a few lines that update in place; elsewhere, or when
+ * they do not fit, one plain line a second.
  *
  * Thread: main. In: the ticks that the load threads have published. Out: to the given file. Cannot fail.
  */

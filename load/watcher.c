@@ -1,8 +1,8 @@
 /*
- * watcher.c: buyers' own streams (crowd.h): what they carry is timed, digested for the audit, and heard by the
- * buyer. One that is cut off comes back with its last id.
+ * watcher.c: buyers' own streams (crowd.h): their events are timed, kept for the audit, and passed to the buyer. A
+ * stream that is cut off is opened again with its last id.
  *
- * Thread: buyers. Fails: a stream that cannot be opened before the start ends the run with a line.
+ * Thread: buyers. Fails: a stream that is refused or never begins ends the run with a line.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -26,7 +26,7 @@ void watcher_opens(struct crowd *c, struct link *link)
     link_send(link);
 }
 
-/* From the reply to this frame; none for what the buyer did not ask for. */
+/* Measures from the reply to this frame, for events that answer a request. */
 static void time_frame(struct crowd *c, uint64_t seq, enum seen_kind kind)
 {
     uint64_t reply_ns = ledger_reply_ns(&c->run->ledger, seq);
