@@ -155,7 +155,7 @@ static bool audit(struct check *check, const char *dir)
     return good || wrong(check, "audit: %s", line);
 }
 
-/* Files of which nothing was promised may be no database yet. */
+/* Until something was promised, the files need not be a database. */
 static bool may_audit(const struct check *check, const char *dir)
 {
     char path[TAPE_LINE_BYTES];

@@ -1,5 +1,5 @@
 /*
- * delay.c: every sync takes its time, while buyers come faster than that (see faults.h).
+ * delay.c: every sync is slow, while buyers come faster than that (see faults.h).
  *
  * All of the engine's threads, the real store, and one net thread's port, played by main: it buys as fast as
  * the small rings take it. What does not fit is refused, as net/ does with 503, and nothing else happens to it;
@@ -106,7 +106,7 @@ static void open_sale(struct load *load)
     load->sale = reply.sale;
 }
 
-/* What a full ring refuses counts once a round: a client would be answered 503 and go away. */
+/* A purchase that a full ring refuses is not repeated: the client would get a 503 and go away. */
 static void press(struct load *load)
 {
     int64_t until_ms = mono_ms() + LOAD_MS;

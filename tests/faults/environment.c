@@ -1,8 +1,8 @@
 /*
  * environment.c: puts the fault VFS under flashd_faults when FLASHD_TEST_VFS holds a plan (vfs.h).
  *
- * Part of the test build only; the product has neither this file nor the VFS. A text that is no plan ends the
- * process with status 2, so that no test runs without its fault.
+ * Part of the test build only; the product has neither this file nor the VFS. A malformed plan ends the process
+ * with status 2, so that no test runs without its fault.
  *
  * Thread: main, before main().
  */

@@ -4,19 +4,18 @@
  * For each call and way, on a disk of its own:
  *   1. a life plays the script while that call fails: it must stop with a line, or play to its end
  *   2. the power fails there: starts on what may be left are checked
- *   3. instead, it is started again at once, on what the kernel still shows: nothing that was answered is
+ *   3. instead, it is restarted at once, on what the kernel still shows: nothing that was answered is
  *      missing; it plays on
- *   4. the power fails now: what the second life had answered is held against the disk as well. This is
- *      where trust in the kernel's cache shows: after a sync that failed, what it shows may not be on the
- *      disk, nor ever come there.
+ *   4. the power fails now: the disk must also have what the second life answered. This reveals trust in the
+ *      kernel's cache: after a failed sync, what that shows may not be on the disk, nor ever get there.
  *
- * io, torn and kill strike once, full from there on to the life's end.
+ * io, torn and kill strike once; full lasts to the life's end.
  *
- * A storm is several lives after one another on one disk, each with a chance of faults by seed, also while it
- * starts on what the last one left; the power fails after each, and at the end one start without faults must
- * find all that any of them has answered.
+ * A storm is several lives in a row on one disk, each with random faults by seed, also while it starts on what
+ * the last one left; the power fails after each, and at the end one start without faults must find all that
+ * any of them has answered.
  *
- * Thread: one a process; the calls are shared out.
+ * Thread: one per process; the calls are divided among the processes.
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -37,7 +36,7 @@ enum {
     WAYS = 4,
     STORM_LIVES = 5,
     ORDERS_AFTER = 12,
-    CALLS_OF_A_START = 60, /* about: each is a moment of its own */
+    CALLS_OF_A_START = 60, /* about; each may fail in its own way */
     OPS_BEFORE = 16,
     IMAGES_BEFORE = 3,
     IMAGES_LATER = 20,
@@ -90,13 +89,13 @@ static void first_life(void *arg)
     leave(t, STATUS_DONE);
 }
 
-/* On what an earlier one left. Ends without closing anything: the power fails. */
+/* A life on what an earlier one left. It ends without closing anything: the power fails. */
 static void later_life(void *arg)
 {
     struct trial *t = arg;
     struct check check = {.tape = t->tape, .ops = t->tape->op_count};
     MUST(vfs_install(&t->plan, t->tape), "a VFS");
-    /* What readers saw before stands on the tape until this life's start has been checked. */
+    /* What readers saw before stays on the tape until this life's start has been checked. */
     if (!life_open(&life, t->dir, NULL, t->options->seed + t->number, t->number))
         leave(t, STATUS_NO_START);
     if (!check_life(&check, &life)) {
@@ -116,7 +115,7 @@ static bool check_images(struct trial *t, uint32_t from, uint32_t count, struct 
     bool good = true;
     disk_begin(&disk, t->tape);
     for (uint32_t i = 0; i < count && good; i++) {
-        /* Spread from there to the end. */
+        /* Spread evenly from there to the end. */
         uint32_t ops = from + (t->tape->op_count - from) * (i + 1) / count;
         struct check check = {.tape = t->tape, .ops = ops, .audit = i == 0};
         enum survival survival = (enum survival)random_below(&t->dice, SURVIVAL_COUNT);
@@ -184,7 +183,7 @@ static bool run_trial(struct trial *t, uint64_t seed, struct findings *findings)
     if (good && status == STATUS_DONE && !t->tape->ended_well)
         good = is_wrong(t, "it did not end well", status);
     t->tape->cut = status != STATUS_DONE;
-    /* From a little before the error on; who went on has more behind it. */
+    /* From a little before the error on; a life that went on has more after it. */
     uint32_t from = t->tape->struck_op < t->tape->op_count ? t->tape->struck_op : t->tape->op_count;
     from -= from < OPS_BEFORE ? from : OPS_BEFORE;
     good = good &&
@@ -239,7 +238,7 @@ static uint64_t calls_of_script(struct trial *t)
     return t->tape->event_count;
 }
 
-/* Those of a start are taken more closely. */
+/* More of a start's calls are wanted than of later ones. */
 static bool is_wanted(const struct options *options, uint64_t call)
 {
     if (options->call != 0)

@@ -1,19 +1,19 @@
 /*
- * faults.c: what disks do to people: `faults power`, `faults errors`, `faults delay`.
+ * faults.c: disk faults: `faults power`, `faults errors`, `faults delay`.
  *
  *   faults power [--images N] [--seed S] [--image I] [--lying-disk] [--fault NAME]
- *       plays SCRIPT_ORDERS orders, and checks a start on each of N disks that a power loss at some moment
- *       of it may have left (image.h)
+ *       plays a script of SCRIPT_ORDERS orders, and checks a start on each of N disks that a power loss at
+ *       some moment of it may have left (image.h)
  *   faults errors [--every N] [--seed S] [--call K] [--how io|full|torn|kill] [--storms N] [--storm I]
  *                 [--fault NAME]
- *       plays it once for each durable call (of N calls, one), of which that one fails; checks the restart,
- *       and power losses before and after the restart; then N storms of faults by chance
+ *       plays the script once for each durable call (or each Nth), which fails; checks the restart, and power
+ *       losses before and after the restart; then plays N storms of random faults
  *   faults delay
  *       every sync takes 50 ms, under more load than fits
  *
  * With --fault (a deliberate one of engine/step.h) or --lying-disk it exits 0 when the check has caught it.
  * Everything random comes from the seed; a failure names the image, call or storm to
- * play again, with --trace for the tape.
+ * replay, with --trace to see the tape.
  */
 #include "tests/faults/faults.h"
 
@@ -196,6 +196,6 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: faults power|errors|delay [OPTIONS], see tests/faults/faults.c\n");
         return 2;
     }
-    diag_configure(DIAG_ERROR + 1, false); /* each failure that is asked for would say so */
+    diag_configure(DIAG_ERROR + 1, false); /* every planned failure would be logged */
     return run(&options);
 }

@@ -19,16 +19,16 @@ struct options {
     uint64_t seed;
     uint32_t images; /* power */
     int64_t image;   /* this one only; -1: all */
-    bool lying_disk; /* no sync is one */
+    bool lying_disk; /* syncs do nothing */
     bool trace;      /* prints the tape of what fails */
-    uint32_t every;  /* errors: of so many calls, one; more of a first start's */
+    uint32_t every;  /* errors: one call in so many; more of the first start's */
     uint64_t call;   /* this one only; 0: all */
     uint32_t storms;
     int64_t storm;      /* this one only; -1: all */
     enum vfs_fault how; /* this one only; VFS_NONE: all */
-    const char *fault;  /* a deliberate fault (engine/step.h) that is to be caught; NULL for none */
+    const char *fault;  /* a deliberate fault (engine/step.h) to catch; NULL: none */
     bool expects_caught;
-    char folder[FOLDER_BYTES]; /* this process's own, in memory where there is one */
+    char folder[FOLDER_BYTES]; /* this process's own; in memory if possible */
 };
 
 /* Shared by the processes that look for failures. */
@@ -39,8 +39,8 @@ struct findings {
     char wrong[2 * TAPE_LINE_BYTES];
 };
 
-/* Forks one worker a core; each runs body(options, share, of, findings) with a folder of its own. The
- * findings are added up, the lowest failure comes first. */
+/* Forks one worker per core; each runs body(options, share, of, findings) with a folder of its own. The
+ * findings are added up; `first` is the lowest failure. */
 typedef void share_body(struct options *options, uint32_t share, uint32_t of,
                         struct findings *findings);
 struct findings in_shares(const struct options *options, share_body *body);

@@ -1,5 +1,5 @@
 /*
- * image.c: durable contents, and what becomes of the rest (see image.h).
+ * image.c: durable contents, and the fate of the rest (see image.h).
  *
  * Thread: any, one a disk. In: a tape, a moment, dice. Out: files.
  */
@@ -90,7 +90,7 @@ static bool is_data(const struct op *op)
     return op->kind == OP_WRITE || op->kind == OP_TRUNCATE;
 }
 
-/* What was dirty in one inode is settled: it is on the disk, or (all false) it is left to the dice. */
+/* An inode's dirty data is settled: all of it is on the disk, or (some) what the dice choose, or none. */
 static void settle_inode(struct disk *disk, uint16_t inode, bool all, bool some)
 {
     uint32_t kept = 0;
@@ -127,7 +127,7 @@ static void settle_names(struct disk *disk)
 static void add_pending(struct disk *disk, uint32_t op)
 {
     if (disk->tape->ops[op].forgotten)
-        return; /* whatever happens, it is not on the disk */
+        return; /* it never reaches the disk */
     if (disk->pending_count == disk->pending_room) {
         disk->pending_room = disk->pending_room * 2 + 64;
         disk->pending = realloc(disk->pending, disk->pending_room * sizeof *disk->pending);
@@ -182,10 +182,10 @@ uint32_t disk_at_risk(const struct disk *disk)
 
 /* ---- the power fails ---- */
 
-/* Until where a prefix goes. */
+/* How the power loss decides what survives. */
 struct fate {
     enum survival survival;
-    uint32_t whole; /* pending ops below this one are there */
+    uint32_t whole; /* of a prefix: pending ops below this one are there */
     struct random *dice;
 };
 
@@ -215,7 +215,7 @@ static void scramble(struct content *content, uint64_t at, uint64_t bytes, struc
         content->bytes[at + i] = (unsigned char)random_next(dice);
 }
 
-/* Each sector's share of the write on its own. */
+/* Each sector of the write survives or not, on its own. */
 static void keep_sectors(const struct tape *tape, const struct op *op, struct content *content,
                          struct random *dice)
 {
@@ -336,7 +336,7 @@ void image_write(const struct image *image, const char *dir, struct random *dice
     for (int file = 0; file < FILE_COUNT; file++)
         if (image->exists[file])
             write_file(dir, file_names[file], image->files[file].bytes, image->files[file].size);
-    if (random_chance(dice, 1, 8)) { /* what stood in shared memory means nothing after a start */
+    if (random_chance(dice, 1, 8)) { /* what shared memory held must mean nothing after a start */
         static uint64_t garbage[SHM_GARBAGE_BYTES / sizeof(uint64_t)];
         for (size_t i = 0; i < sizeof garbage / sizeof *garbage; i++)
             garbage[i] = random_next(dice);

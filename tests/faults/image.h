@@ -12,8 +12,8 @@
  *
  * A write harms nothing outside of its own bytes (SQLite calls it "powersafe overwrite"). A file's size may
  * have reached the disk without its data (which then is zeros), and the other way round. Names in the
- * directory, and the data directory's own, are no better than data: before their sync they may be
- * there or not.
+ * directory, and the data directory's own name, are like data: before their sync they may be there or
+ * not.
  *
  * Thread: any, one a disk. Fails: out of memory ends the process.
  */
@@ -50,7 +50,7 @@ struct disk {
     bool dir_made, dir_durable;
     uint32_t *pending; /* ops that no sync has covered, in order */
     uint32_t pending_count, pending_room;
-    struct random dice; /* what a sync that failed has left */
+    struct random dice; /* decide what a failed sync has left */
 };
 
 struct image {
@@ -59,10 +59,10 @@ struct image {
     struct content files[FILE_COUNT];
 };
 
-/* What a sync that failed has left comes from tape->disk_seed. */
+/* tape->disk_seed decides what a failed sync has left. */
 void disk_begin(struct disk *disk, const struct tape *tape);
 void disk_end(struct disk *disk);
-/* To the moment before op `ops`; never back. */
+/* Winds to the moment before op `ops`; never back. */
 void disk_wind(struct disk *disk, uint32_t ops);
 /* How many writes, truncates and names a power loss now would put at risk. */
 uint32_t disk_at_risk(const struct disk *disk);
@@ -70,7 +70,7 @@ uint32_t disk_at_risk(const struct disk *disk);
 void disk_crash(const struct disk *disk, enum survival survival, struct random *dice,
                 struct image *image);
 void image_free(struct image *image);
-/* As files in dir, which is made if it survived and emptied before. */
+/* Writes the files to dir, which is emptied before, and made if it survived. */
 void image_write(const struct image *image, const char *dir, struct random *dice);
 const char *survival_name(enum survival survival);
 

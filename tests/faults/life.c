@@ -87,7 +87,7 @@ static void take_event(void *arg, const struct archived_event *event)
     life->tape->event_count = event->seq;
 }
 
-/* As the broadcaster does: pages of what is committed. */
+/* Reads what is committed page by page, as the broadcaster does. */
 static bool read_events(struct life *life)
 {
     struct event_archive archive = archive_reader(life->archive);
@@ -179,7 +179,7 @@ static struct sale *newest_sale(const struct life *life)
     return count > 0 ? engine_sale_at(&life->engine, count - 1) : NULL;
 }
 
-/* The last that fits has room for everybody, and stays open. */
+/* The last sale that fits has room for everybody, and stays open. */
 static void open_sale(struct life *life)
 {
     bool last = engine_sale_count(&life->engine) == SALES_MAX - 1;
@@ -204,7 +204,7 @@ static void buy(struct life *life, struct sale *sale)
 {
     struct command command = {.kind = COMMAND_BUY, .sale = sale};
     command.quantity = random_between(&life->dice, 1, sale->terms.max_per_buyer);
-    /* Mostly somebody new; sometimes one of a few, who may have an order. */
+    /* Mostly a new buyer; sometimes one of a few, who may have an order already. */
     uint32_t who = random_chance(&life->dice, 1, 6) ? random_below(&life->dice, 10)
                                                     : 10 + random_below(&life->dice, 1u << 30);
     command.name_bytes = (uint8_t)snprintf(command.name, sizeof command.name, "buyer %u", who);
@@ -251,7 +251,7 @@ static void pass_time(struct life *life)
     life->now.wall_ms += ms;
 }
 
-/* What nobody can buy from any more. */
+/* Whether nobody can buy in it any more. */
 static bool is_over(const struct sale *sale)
 {
     struct books view = view_sale(sale);
@@ -282,7 +282,7 @@ static void step(struct life *life)
     } else if (throw < 38) {
         administer(life, sale);
     } else if (throw == 38) {
-        /* The streams have them: the watermark goes with the next batch, or alone. */
+        /* The streams have the events: this watermark is saved with the next batch, or alone. */
         atomic_store(&life->engine.published, life->read_seq);
     } else {
         for (uint32_t i = 0; i < BURST; i++)

@@ -3,8 +3,8 @@
  *
  * The script is made from a seed and from what the engine answers: sales are opened, paused, resumed and
  * ended, buyers buy, wait, pay, cancel and let holds expire. Commands go in groups, as under load. After each
- * round of each thread the port is asked for replies: what it releases is written on the tape as promised,
- * and so is every event that a reader of the archive sees.
+ * round of each thread, the replies that the port releases are written on the tape as promises, and so is
+ * every event that a reader of the archive sees.
  *
  * Thread: one. Time is an argument, so that holds expire within a run.
  * Fails:  with the product's own line in life->error.
@@ -26,22 +26,22 @@ struct life {
     bool engine_made;
     struct recovery found;
     struct now now;
-    struct tape *tape; /* NULL: nothing is written down */
+    struct tape *tape; /* NULL: nothing is recorded */
     struct random dice;
     uint64_t read_seq; /* events up to here are on the tape */
     uint32_t orders;   /* made in this life */
     char error[TAPE_LINE_BYTES];
 };
 
-/* store_open, engine_init, recover, archive_open. number: how often it has been started before. False:
- * life->error; life_close() in any case. */
+/* store_open, engine_init, recover, archive_open. number: how often it was started before. False: see
+ * life->error. Call life_close() in any case. */
 bool life_open(struct life *life, const char *dir, struct tape *tape, uint64_t seed,
                uint32_t number);
 void life_close(struct life *life);
 /* Plays until so many orders were made in this life. False when the journal failed. */
 bool life_play(struct life *life, uint32_t orders);
 
-/* From now on on this tape: a new life there, with every event that there is. */
+/* Records on this tape from now on: as a new life, with every event so far. */
 void life_begin_tape(struct life *life, struct tape *tape);
 
 /* A sum that stands for a payload. */

@@ -1,11 +1,10 @@
 /*
  * own.c: the store's durable calls outside of SQLite: directories' names, and the log before SQLite opens it.
  *
- * Linked with --wrap=mkdir --wrap=fsync --wrap=posix_fadvise, so that persist/ calls these in the place of
- * libc's. They are counted, fail by plan and are written down like SQLite's. A log that the kernel is told
- * to forget becomes what the disk would have of it.
- * And --wrap=getrandom: the database's key is to be the same again when a seed is, for it decides which
- * worker a buyer has.
+ * Linked with --wrap=mkdir --wrap=fsync --wrap=posix_fadvise, so that persist/ calls these instead of libc's.
+ * The first two are counted, fail by plan and are recorded like SQLite's; a log that posix_fadvise() tells
+ * the kernel to forget becomes what the disk has of it.
+ * And --wrap=getrandom: the same seed needs the same database key, which decides each buyer's worker.
  *
  * Thread: main, in store_open().
  */
@@ -64,7 +63,7 @@ static bool is_directory(int fd)
     return fstat(fd, &found) == 0 && S_ISDIR(found.st_mode);
 }
 
-/* Of the log, of the data directory, or of the one above, where there is no lock file. */
+/* fd: the log, the data directory, or the directory above, which has no lock file. */
 int __wrap_fsync(int fd)
 {
     enum vfs_fault fault = vfs_strike(CALL_SYNC);

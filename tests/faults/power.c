@@ -1,11 +1,11 @@
 /*
- * power.c: every moment of a script, and what a power loss at that moment may leave (see faults.h).
+ * power.c: what power losses at many moments of a script may leave (see faults.h).
  *
  * The script is three lives on one disk: one that stops cleanly, one that is killed, one that stops. Their
  * tape is wound to each of N moments, spread evenly over all durable calls; at each, the dice choose what
  * survives, and a start on it is checked.
  *
- * Thread: one a process; the moments are shared out.
+ * Thread: one per process; the moments are divided among the processes.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -58,7 +58,7 @@ static bool record(const struct options *options)
     return good;
 }
 
-/* Survivals that keep something are where the surprises are. */
+/* Mostly those that keep a part: that is where the surprises are. */
 static enum survival choose_survival(struct random *dice)
 {
     static const uint8_t choices[] = {

@@ -1,7 +1,7 @@
 /*
- * vfs.c: the shim (see vfs.h): counts, strikes, passes on, writes down.
+ * vfs.c: the shim (see vfs.h): counts each call, makes it fail or passes it on, and records it.
  *
- * What cannot lose data (reads, locks, shared memory) goes straight to the unix VFS. A directory's sync is
+ * Calls that cannot lose data (reads, locks, shared memory) go straight to the unix VFS. A directory's sync is
  * seen where SQLite opens the directory for it, through the system call table that the unix VFS offers
  * to tests.
  *
@@ -23,7 +23,7 @@
 
 enum { SECTOR_BYTES = 512, PAGE_BYTES = 4096 };
 
-/* A file as SQLite sees it; the unix VFS's own stands behind it. */
+/* A file as SQLite sees it; the unix VFS's own follows it in memory. */
 struct watched {
     sqlite3_file base;
     uint8_t file; /* enum tape_file; FILE_NONE for temporary files */
@@ -78,7 +78,7 @@ static void sleep_ms(uint32_t ms)
     (void)nanosleep(&time, NULL);
 }
 
-/* The first time. A process without a tape says so for its test to read. */
+/* At the first fault. Without a tape, a line on stderr tells the test. */
 static void note_strike(uint64_t number)
 {
     if (the_tape != NULL)
@@ -418,7 +418,7 @@ static int shim_delete(sqlite3_vfs *vfs, const char *name, int sync_directory)
     return rc;
 }
 
-/* The salts of the log are to be the same again when a seed is. */
+/* The same seed needs the same salts in the log. */
 static int shim_randomness(sqlite3_vfs *vfs, int bytes, char *out)
 {
     struct random dice = random_from(the_plan.seed);
@@ -430,7 +430,7 @@ static int shim_randomness(sqlite3_vfs *vfs, int bytes, char *out)
     return bytes;
 }
 
-/* SQLite opens a directory to sync it, and takes no notice when that fails. */
+/* SQLite opens a directory only to sync it, and ignores a failure to. */
 static int seen_open_directory(const char *path, int *fd)
 {
     enum vfs_fault fault = vfs_strike(CALL_SYNC);
@@ -459,7 +459,7 @@ bool vfs_install(const struct vfs_plan *plan, struct tape *tape)
         unix_vfs->xSetSystemCall(unix_vfs, "openDirectory",
                                  (sqlite3_syscall_ptr)(void *)seen_open_directory) != SQLITE_OK)
         return false;
-    shim = *unix_vfs; /* what is not listed below takes no file, and stays the unix VFS's */
+    shim = *unix_vfs; /* the methods not replaced below take no file: they stay the unix VFS's */
     shim.pNext = NULL;
     shim.zName = "faults";
     shim.szOsFile = (int)sizeof(struct watched) + unix_vfs->szOsFile;

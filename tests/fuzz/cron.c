@@ -2,10 +2,10 @@
  * cron.c: fuzz target: the cron field (see fuzz.h). Two bytes choose a moment, the rest is the schedule.
  *
  * Must hold for any text:
- *   - it is taken exactly if a second reading of the rules, written another way, takes it too
+ *   - it is accepted exactly if a second, independently written reading of the rules accepts it
  *   - the next time lies after the moment, on a full minute, and fits the fields, by libc's calendar
  *   - it is the earliest: no minute of the next three days, and no day of the years between, fits
- *   - from any moment between, the next time is the same; "never" is never
+ *   - from any moment in between, the next time is the same; "never" stays never
  *
  * Thread: libFuzzer's one.
  */
@@ -96,7 +96,7 @@ static bool fits(const struct schedule *s, int64_t at_s)
            day_fits(s, &tm);
 }
 
-/* No minute of the first days, then no day as a whole. */
+/* No minute of the first days fits, and no later day. */
 static void check_earliest(const struct schedule *s, int64_t after_s, int64_t next_s)
 {
     int64_t minute_s = (after_s / MINUTE_S + 1) * MINUTE_S;

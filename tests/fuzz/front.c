@@ -1,5 +1,5 @@
 /*
- * front.c: plays the kernel for one net thread, and everybody else's rounds (see front.h).
+ * front.c: plays the kernel, and all other threads' rounds, for one net thread (see front.h).
  *
  * The submission queue lies in front->sqes; requests for receives and sends are remembered, and
  * completed when front_talk() chooses. A receive hands over a piece of the input in a buffer with
@@ -18,7 +18,7 @@
 #include "tests/fuzz/fuzz.h"
 
 enum {
-    NO_SUCH_FD = 1 << 30, /* what is done to it fails, as it does on a socket whose peer is gone */
+    NO_SUCH_FD = 1 << 30, /* calls on it fail, as on a socket whose peer is gone */
     PIECE_BYTES_SMALL = 8,
     TOKEN_ROOM = 512,
 };
@@ -47,7 +47,7 @@ static void open_rig(struct front *f)
     const char *wrong = rig_play(&f->rig, beginning);
     HOLDS(wrong == NULL, wrong);
     f->born_seq = log_last_claimed(&f->rig.engine.log);
-    /* Mapped, not allocated: the leak checker would not look there. */
+    /* It is mapped, not allocated: the leak checker would not look there. */
     __lsan_register_root_region((const void *)f->rig.engine.seqmap.chunks,
                                 SEQMAP_CHUNKS * sizeof *f->rig.engine.seqmap.chunks);
     f->net.engine = f->server.engine = f->broadcaster.engine = &f->rig.engine;
@@ -267,7 +267,7 @@ static void take_subscription(struct front *f)
     HOLDS(!handoff_ring_pop(&f->broadcaster.inboxes[0], &handoff), "one stream a connection");
 }
 
-/* So that the next talk finds what this one found. */
+/* The next talk must find what this one found. */
 static void begin_anew(struct front *f)
 {
     memset(&f->net.counters, 0, sizeof f->net.counters);

@@ -4,12 +4,12 @@
  * Everything between the socket and the store is the product's: connection, parser, router,
  * handlers, port, workers, clock, journal. Instead of the kernel, front.c takes what net/ puts into
  * its submission queue and makes the completions, in any order and size that a kernel may choose.
- * The time stands still and ids come from a fixed hash, so two fronts that are told the same things
- * say the same things, byte for byte: that is what the targets use.
+ * Time stands still and ids come from a fixed hash, so two fronts that receive the same bytes send
+ * the same bytes: the targets rely on that.
  *
  * Usage:  front_open(&front);  front_talk(&front, bytes, len, &dice);  … front.said …
  *
- * It begins with three sales, see front_open(). A talk that changed something is followed by a new
+ * It begins with three sales (front_open()). A talk that changed something is followed by a new
  * beginning, so that every talk is a function of its bytes.
  *
  * Thread: one.
@@ -49,12 +49,12 @@ void front_open(struct front *front);
 /* One connection from its first byte to its end. dice NULL: all bytes come at once and every send
  * is whole; else as the dice fall. */
 void front_talk(struct front *front, const char *bytes, size_t len, struct random *dice);
-/* An admin's token that is good for ever here; NUL-terminated. */
+/* An admin's token that does not expire here; NUL-terminated. */
 const char *front_admin_token(const struct front *front);
 
 /* ---- what was said ---- */
 
-/* Takes the interim answers (100) and the words "Connection: close" out: both depend on when bytes come. */
+/* Removes the interim answers (100) and "Connection: close": both depend on when bytes come. */
 void front_normalise(struct front *front);
 struct answer {
     unsigned status;

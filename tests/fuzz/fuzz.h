@@ -8,8 +8,8 @@
  *   cron.c     the cron field
  *
  * A target does more than wait for a crash: it says what must hold for every input, and HOLDS() ends
- * the run with that sentence when it does not. A target is a function of its input: what it chooses
- * by chance it takes from the input's hash, so that an input that failed fails again.
+ * the run with that sentence when it does not. A target is a function of its input: its random
+ * choices come from the input's hash, so that an input that failed fails again.
  *
  * Thread: libFuzzer's one.
  */
@@ -37,13 +37,13 @@
 /* libFuzzer's entry. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Dice that the input itself has thrown. */
+/* Dice seeded by the input. */
 static inline struct random random_of(const uint8_t *data, size_t size)
 {
     return random_from(model_hash(data, size));
 }
 
-/* The next line of *rest, without its end; what follows stays in *rest. */
+/* The next line of *rest, without its newline; what follows stays in *rest. */
 static inline struct slice take_line(struct slice *rest)
 {
     const char *end = rest->len > 0 ? memchr(rest->data, '\n', rest->len) : NULL;

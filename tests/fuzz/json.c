@@ -2,10 +2,10 @@
  * json.c: fuzz target: JSON bodies (see fuzz.h). The first byte chooses the path, the rest is the body.
  *
  * Must hold for any body:
- *   - what the quick parser (net/flat.c) takes, jansson takes too, and reads the same fields
- *   - the same object written another way, which the quick parser does not take, has the same answer
- *   - what jansson does not take for an object is 400 invalid-json
- *   - a time that is understood is understood as the same moment when it is written back
+ *   - what the quick parser (net/flat.c) accepts, jansson accepts too, with the same fields
+ *   - the same object written so that the quick parser does not accept it gets the same answer
+ *   - what jansson does not accept as an object is 400 invalid-json
+ *   - a time that is understood, written back, is understood as the same moment
  *
  * Thread: libFuzzer's one.
  */
@@ -19,7 +19,7 @@
 
 enum { HEAD_ROOM = 1024 };
 
-/* A member that no handler knows and that is not flat. */
+/* The name of a member that no handler knows, and whose value is not flat. */
 static const char mark[] = "~";
 
 static json_t *tree_of(struct slice text)
@@ -94,7 +94,7 @@ static struct answer answer_of(const struct front *f)
     return answer;
 }
 
-/* The same members, every character that may be escaped is, and one member more. */
+/* The same members, with all but ASCII escaped, and one member more. */
 static void ask_otherwise(struct front *f, uint8_t which, json_t *tree)
 {
     struct flat flat;

@@ -1,12 +1,12 @@
 /*
- * query.c: fuzz target: what asks for a stream: Last-Event-ID, query string, user id (see fuzz.h).
- * Lines: a number in decimal or anything else; the header; the query string; the user id.
+ * query.c: fuzz target: requests for a stream: Last-Event-ID, query string, user id (see fuzz.h).
+ * The input's lines: a decimal number or anything else; the header; the query string; the user id.
  *
- * Must hold, for what can stand in a request at all:
- *   - header and query are understood as a second reading of the contract understands them: the
- *     number, or that it is none, the types, the sale; or refused with the right status
- *   - a number goes round: as header and as ?lastEventId= it is that number
- *   - a user id goes round through percent-encoding; what no buyer can be called is refused
+ * Must hold, for all that can be part of a request:
+ *   - header and query are understood as by a second reading of the contract: the number (or that
+ *     there is none), the types, the sale; or refused with the right status
+ *   - a number, sent as the header or as ?lastEventId=, is read back as that number
+ *   - so is a user id through percent-encoding; one that no buyer can have is refused
  *
  * Thread: libFuzzer's one.
  */
@@ -89,7 +89,7 @@ static uint64_t read_number(const char *text)
     return value > exact_max ? UINT64_MAX : (uint64_t)value;
 }
 
-/* In place; false for what is no text in percent-encoding. */
+/* Decodes in place; false if the text is not valid percent-encoding. */
 static bool decode(char *text)
 {
     char *to = text;
@@ -195,7 +195,7 @@ static void check_number(uint64_t number)
           "an id in the query is that id");
 }
 
-/* Of UTF-8. */
+/* Whether a C1 control character in UTF-8 begins there. */
 static bool is_c1(struct slice text, size_t at)
 {
     return (unsigned char)text.data[at] == 0xc2 && at + 1 < text.len &&
@@ -212,7 +212,7 @@ static bool may_be_user(struct slice user)
     return string != NULL && user.len >= 1 && user.len <= BUYER_NAME_BYTES_MAX;
 }
 
-/* Every byte, or every second one, as %xx: those that cannot stand in a path always. */
+/* Asks with each byte as %xx by chance; always so for those that cannot be part of a path. */
 static void check_user(struct slice user, struct random *dice)
 {
     char path[3 * 80 + 64];

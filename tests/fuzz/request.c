@@ -2,10 +2,10 @@
  * request.c: fuzz target: bytes that a client sends on one connection (see fuzz.h).
  *
  * Must hold for any bytes:
- *   - cut into any pieces, with sends cut short and an engine that is slow, they are answered with
- *     the same bytes, and open the same stream, as when they come at once
+ *   - cut into any pieces, with short sends and a slow engine, they get the same answer, byte for
+ *     byte, and open the same stream, as when they come at once
  *   - a head with two lengths for one body is refused, and nothing after it is answered
- *   - there are no more answers than request lines, and one for what is no request
+ *   - there are no more answers than request lines, plus one for what is no request
  *   - every answer is well formed; after the client's end nothing is left open or unanswered
  *   - memory agrees with what was made durable (front.c compares after each change)
  *
@@ -29,7 +29,7 @@ static bool same_stream(const struct front *a, const struct front *b)
             memcmp(x->user, y->user, x->user_bytes) == 0);
 }
 
-/* How often word stands in text, in any letter case. */
+/* How often word occurs in text, in any letter case. */
 static unsigned occurrences(struct slice text, const char *word)
 {
     size_t len = strlen(word);

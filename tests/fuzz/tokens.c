@@ -1,11 +1,11 @@
 /*
  * tokens.c: fuzz target: tokens and signatures (see fuzz.h). The first byte chooses one of:
  *
- *   raw      any text is no token, and one is found in a request where the contract says
+ *   raw      no text is a valid token, and a token is found in a request where the contract says
  *   mint     a minted token verifies until it expires, as the one it was minted for; changed in any
- *            place it does not; so does a payment's signature
+ *            place it does not; the same goes for a payment's signature
  *   signed   header and claims of the fuzzer's own, signed with the right key: what passes has alg
- *            HS256, no crit, a sub that may be one, and is within its time
+ *            HS256, no crit, an allowed sub, and is within its time
  *
  * Thread: libFuzzer's one.
  */
@@ -54,7 +54,7 @@ static bool is_plain(struct slice text)
     return text.len > 0;
 }
 
-/* A text that stands where a token may stand is found there, header first. */
+/* A text is found in each place where a token may stand; the header comes first. */
 static void find(struct slice text, struct slice noise)
 {
     char header[4200], pairs[9000];
@@ -104,7 +104,7 @@ static bool may_be_subject(struct slice text)
     return text.len >= 1 && text.len <= TOKEN_SUBJECT_BYTES_MAX && is_utf8(text);
 }
 
-/* Another character in one place, one more, one less, or a piece less. */
+/* Changes one character, adds one, removes one, or removes a piece. */
 static size_t change(char *text, size_t len, struct random *dice)
 {
     static const char alphabet[] =

@@ -2,7 +2,7 @@
  * past.c: see past.h.
  *
  * Commands go in as clients would send them, batch by batch; worker, clock and journal take rounds in turns until
- * nobody has anything to do. Two of three sales are too small for their buyers, so that they wait.
+ * nobody has anything to do. Two of three sales are too small for all their buyers, so that some wait.
  *
  * Thread: the caller's. Fails: by MUST.
  */
@@ -32,7 +32,7 @@ struct past {
     uint32_t sales_made;
     struct now now;
     int64_t begin_wall_ms, span_ms;
-    int64_t step_ms; /* of time, a batch; about */
+    int64_t step_ms; /* about how much time passes per batch */
     uint64_t events_wanted;
     struct sale *sale;
     struct order *known[KNOWN_MAX];
@@ -84,7 +84,7 @@ static void steer(struct past *p, enum command_kind kind)
     settle(p);
 }
 
-/* Two of three are too small for their buyers: they wait, and the sale is sold out. */
+/* Two of three are too small for all their buyers: some wait, and the sale sells out. */
 static void open_sale(struct past *p, uint32_t number)
 {
     struct sale_terms *terms = calloc(1, sizeof *terms);
@@ -126,7 +126,7 @@ static void change(struct past *p, enum command_kind kind)
              .sale = sale, .order = order, .name_hash = order->name_hash, .kind = (uint8_t)kind});
 }
 
-/* On to where this many events should be. */
+/* Moves the time to where this many events should be. */
 static void pass_time(struct past *p)
 {
     double done = (double)events_made() / (double)p->events_wanted;
@@ -164,7 +164,7 @@ void past_make(struct past *p, uint64_t events)
 
 void past_publish(struct past *p)
 {
-    /* As the broadcaster would say it; the journal notes it. */
+    /* As the broadcaster would; the journal notes it. */
     atomic_store_explicit(&engine.published, events_made(), memory_order_release);
     settle(p);
 }

@@ -1,12 +1,12 @@
 /*
- * client.c: what the outside does: random commands, and a check of every reply (see sim.h).
+ * client.c: the clients: they send random commands and check every reply (see sim.h).
  *
- * A reply is held against what is durable at that moment, which is all that a client may rely on:
- * its seq is committed, the event that it tells of stands there, a refusal's reason was true at
- * some moment since the command was sent. What was answered is remembered by its public id, and
- * must be found again after each crash.
+ * A reply is compared with what is durable at that moment, which is all that a client may rely on:
+ * its seq is committed, the event that it tells of has that seq, a refusal's reason was true at
+ * some moment since the command was sent. What was answered must be found again, by its public id,
+ * after each crash.
  *
- * Thread: the simulation's one; client_body() runs as one actor a port.
+ * Thread: the simulation's one; client_body() runs as one actor per port.
  * Fails: world_fail() with the command and what was wrong about its reply.
  */
 #include <stdio.h>
@@ -91,14 +91,14 @@ static uint8_t random_kind(void)
     return of_order && sim.orders_known == 0 ? COMMAND_BUY : kind;
 }
 
-/* Mostly one of the last few: those are still alive. */
+/* Mostly one of the last few, which are likely to be live still. */
 static uint64_t random_known(const uint64_t *list, uint32_t count, uint32_t few)
 {
     uint32_t among = count > few && !random_chance(&sim.random, 1, 8) ? few : count;
     return list[count - 1 - random_below(&sim.random, among)];
 }
 
-/* What to send: of which order, or of which sale, buyer and quantity. */
+/* Chooses a command, and its order, or its sale, buyer and quantity. */
 static struct flight random_flight(void)
 {
     struct flight flight = {.kind = random_kind()};
@@ -128,7 +128,7 @@ static void put_buyer(struct command *command, const struct flight *flight)
     command->name_hash = model_hash(name, command->name_bytes);
 }
 
-/* The command of a flight; returns the target. */
+/* Fills in the command of a flight; returns the target. */
 static uint32_t make_command(struct command *command, const struct flight *flight)
 {
     const struct engine *e = &sim.engine;
@@ -196,7 +196,7 @@ static void send_one(struct port *port)
     (void)client_send(port, flight, flight.kind == COMMAND_CREATE ? random_terms() : NULL);
 }
 
-/* Nobody sends anything before the first sale is there. */
+/* Before the first sale is there, only one command may be in flight. */
 static bool may_send(void)
 {
     return sim.budget > 0 && sim.in_flight < (sim.sales_known == 0 ? 1 : sim.scale.flights_max);
@@ -242,7 +242,7 @@ static const char *check_refused(const struct flight *f, const struct reply *rep
         return judge_was_closed_since(s, f->sent_seq) ? NULL : "it was active";
     case OUTCOME_SOLD_OUT:
         return f->quantity > s->terms.product_qty - s->sold ? NULL : "enough was left unsold";
-    case OUTCOME_WAITLIST_FULL: /* at worst it met every join and nobody's leaving */
+    case OUTCOME_WAITLIST_FULL: /* at worst it saw every join and no leaving */
         return s->queue_count - f->left >= s->terms.waitlist_max ? NULL : "it was not full";
     case OUTCOME_QUANTITY_OVER_LIMIT:
     case OUTCOME_STORAGE_FULL:

@@ -1,7 +1,7 @@
 /*
- * coroutine.c: the switch by hand for x86-64, and by ucontext (see coroutine.h).
+ * coroutine.c: switches written by hand for x86-64, else by ucontext (see coroutine.h).
  *
- * By hand: the registers that a called function must keep go on the old stack, the stack pointer is
+ * By hand: the registers that a called function must preserve go on the old stack, the stack pointer is
  * exchanged, and the same registers come off the new one. A fresh stack is laid out as if it had
  * been switched away from just before its body was called.
  *

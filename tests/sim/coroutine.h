@@ -37,7 +37,7 @@ struct coroutine {
 /* The stack is borrowed for as long as the coroutine is switched to. */
 void coroutine_start(struct coroutine *c, void *stack, size_t bytes, void (*body)(void *arg),
                      void *arg);
-/* Goes on in `to`; comes back when somebody switches to `from`. */
+/* Continues in `to`; returns when somebody switches to `from`. */
 void coroutine_switch(struct coroutine *from, struct coroutine *to);
 
 #endif

@@ -1,12 +1,12 @@
 /*
- * keyed.c: clients that give their purchases, payments and cancellations idempotency keys, and ask again with
- * them at any time: while the first is in flight, after it, after a crash (see sim.h).
+ * keyed.c: clients that give their purchases, payments and cancellations idempotency keys, and repeat them at any
+ * time: while the first request is in flight, after it, after a crash (see sim.h).
  *
  * It does what net/keyed.c does before a command is sent. What must hold, whatever the schedule:
- *   - a key that was answered is answered the same, as long as it is kept
+ *   - a key that was answered gets the same answer for as long as it is kept
  *   - what is answered under a key is durable as that key's answer, and a 503 is not kept
- *   - another body under a key that is in flight or answered is never begun
- * That a key has one effect only is checked where effects become durable (support/model.c).
+ *   - a request with a key that is in flight or answered, and another body, is never begun
+ * support/model.c, where effects become durable, checks that a key has only one.
  *
  * Thread: the simulation's one; called by the ports' actors.
  * Fails:  world_fail().
@@ -74,7 +74,7 @@ static void note_answer(struct asked_key *key, const struct model_key *durable)
     key->answer_asked_wall_ms = durable->asked_wall_ms;
 }
 
-/* The table says that the key has its answer. */
+/* The table of keys gave this answer. */
 static void check_settled(struct asked_key *key, const struct kept *kept)
 {
     const struct model_key *durable = model_key_of(&sim.model, key->tag);
@@ -107,17 +107,18 @@ bool keyed_begin(struct command *command, struct flight *flight)
     if (verdict == KEY_SETTLED)
         check_settled(key, &answer);
     if (verdict == KEY_NO_ROOM) {
-        flight->key = 0; /* told so, the client goes on without */
+        flight->key = 0; /* the client, told so, goes on without a key */
         return true;
     }
     if (verdict != KEY_FRESH || !random_chance(&sim.random, 1, 4))
         return verdict == KEY_FRESH;
-    sim_step("invalid-request"); /* found out only now: as if it had not been asked */
+    sim_step("invalid-request"); /* the request proves invalid only now: as if it had not come */
     keys_forget(&sim.engine.keys, command->key);
     return false;
 }
 
-/* Here a key may outlive KEY_KEEP_MS while its request is in flight, and so be asked and answered anew. */
+/* The answer to this reply's request, not the key's last: in the simulation a request may be in flight for longer
+ * than KEY_KEEP_MS, so that its key is answered a second time. */
 static const struct model_key *durable_answer(uint64_t tag, const struct reply *reply)
 {
     for (uint32_t i = sim.model.key_count; i > 0; i--) {

@@ -1,9 +1,9 @@
 /*
- * looker.c: the reconciler's looks among all other turns: it must never see a divergence (see sim.h).
+ * looker.c: the reconciler as an actor that looks at any moment, and must never see a divergence (see sim.h).
  *
- * Now and then, at any step of any other actor, it is woken, reads who has paid, and makes the engine's part of a
- * run: every sale's words, every order's own state (engine/reconcile.h). Sometimes it then stops a sale, as if it
- * had found one that differs. Whatever the others are in the middle of, what it finds is a false alarm, or a real fault.
+ * Now and then, at any step of any other actor, it is woken, reads who has paid, and does the engine's part of a
+ * run: every sale's words, every order's own state (engine/reconcile.h). Sometimes it then stops a sale, as if it had
+ * found one that differs. Whatever the others are doing, anything that it finds is a false alarm or a real fault.
  *
  * Thread: the simulation's one. Fails: world_fail().
  */
@@ -12,7 +12,7 @@
 
 enum { STEPS_BETWEEN = 600, STOPS_IN_1000 = 50 };
 
-/* Others go on, or the time of a sync passes. */
+/* Lets the others go on, or the time of a sync pass. */
 static void wait_a_turn(void)
 {
     if (sim.syncing)
@@ -32,7 +32,7 @@ static void fail(const struct reconcile_run *run)
     }
 }
 
-/* Who is in the list of those who have paid stands there with the time of the payment. */
+/* Every order in a sale's paid list has the time of its payment. */
 static void look_at_paid(void)
 {
     for (uint32_t i = 0; i < engine_sale_count(&sim.engine); i++) {

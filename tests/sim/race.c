@@ -3,18 +3,18 @@
  *
  *   pay-expiry           a payment within a millisecond of the hold's deadline; half of the time
  *                        somebody waits for the unit
- *   cancel-promotion     who waits cancels while the unit that he waits for is given back
+ *   cancel-promotion     a waiting buyer cancels while the unit that he waits for is given back
  *   end-buy, pause-buy   a purchase while the sale is closed, by an admin or (end) by the clock;
  *                        half of the time the purchase is a place in the waiting list
  *   equal-requests       64 equal requests at once, half through each port: purchases, payments or
  *                        cancellations
  *
- * Until the race begins no time passes but while everybody sleeps; then each port lets a random
- * number of turns go by and sends its share. All of the simulation's checks hold meanwhile: no unit
- * is sold twice, none is lost, memory is what was made durable. Here it is only said who won.
+ * Until the race begins, time passes only while everybody sleeps; then each port lets a random
+ * number of turns go by and sends its share. All of the simulation's checks apply meanwhile: no unit
+ * is sold twice, none is lost, memory equals what is durable. This file only judges who won.
  *
- * Contested: both sides stood just before the swap that decides, at the same time. Of equal
- * requests: all were sent before the first was answered.
+ * A race is contested if both sides stood just before the swap that decides, at the same time; one of
+ * equal requests, if all were sent before the first was answered.
  *
  * Thread: the simulation's one. Fails: world_fail(), when there was not exactly one winner.
  */
@@ -36,7 +36,7 @@ enum {
 
 /* ---- preparing ---- */
 
-/* Sends, and sleeps until every request has its answer. */
+/* Sends, and sleeps until every request is answered. */
 static void ask(struct port *port, struct flight flight, struct sale_terms *terms)
 {
     if (!client_send(port, flight, terms))
@@ -65,7 +65,7 @@ static struct flight steering(uint8_t kind)
     return (struct flight){.kind = kind, .sale_seq = the_sale()};
 }
 
-/* kind: COMMAND_PAY or COMMAND_CANCEL; nth order that was made, from 0. */
+/* kind: COMMAND_PAY or COMMAND_CANCEL; nth: which order made, from 0. */
 static struct flight acting(uint8_t kind, uint32_t nth)
 {
     return (struct flight){.kind = kind, .order_seq = sim.orders[nth]};
@@ -111,7 +111,7 @@ static void fire_pay(struct port *port)
         (void)client_send(port, acting(COMMAND_PAY, 0), NULL);
 }
 
-/* How often an event of this kind stands in the log for the nth order. */
+/* How many events of this kind the nth order has in the log. */
 static uint32_t count(enum event_kind kind, uint32_t nth)
 {
     const struct judge *j = &sim.model.judge;
@@ -162,7 +162,7 @@ static uint32_t judge_cancel_promotion(void)
 
 /* ---- end-buy, pause-buy ---- */
 
-/* One unit that is free, or one that ann holds: then ben's purchase is a place in the list. */
+/* The one unit is free; or ann holds it, and ben's purchase gets a place in the waiting list. */
 static void prepare_closing(struct port *port)
 {
     open_sale(port, 1);
@@ -190,7 +190,7 @@ static void fire_pause(struct port *port)
     (void)client_send(port, closes ? steering(COMMAND_PAUSE) : buying(BEN), NULL);
 }
 
-/* That a purchase after the close never counts, and one before it always, the judge has seen. */
+/* The judge of histories has checked that a purchase counts before the close, and never after it. */
 static uint32_t judge_closing(void)
 {
     enum { PURCHASE, CLOSE };
@@ -289,7 +289,7 @@ static void begin_race(struct port *port)
     sim.race_on = true;
     for (uint32_t i = 0; i < sim.actor_count; i++)
         sim.actors[i].woken =
-            true; /* the other port; a thread that is woken for nothing sleeps on */
+            true; /* this wakes the other port; threads that are woken for nothing sleep on */
 }
 
 void race_body(void *arg)
@@ -333,8 +333,8 @@ struct actor *race_let_go(void)
     return held;
 }
 
-/* Left to chance, both sides stand before their swaps together in one seed of thirty. So half of
- * the time who comes first waits a while for the other; then both go on as the dice fall. */
+/* Left to chance, both sides stand before their swaps together in one seed of thirty. So half of the
+ * time the first to come waits a while for the other; then both go on as the dice fall. */
 void race_watch(struct actor *actor)
 {
     if (sim.held != NULL && sim.steps > sim.held_until)

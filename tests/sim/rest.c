@@ -1,19 +1,19 @@
 /*
- * rest.c: what must hold whenever everybody sleeps, and how a seed comes to its end (see sim.h).
+ * rest.c: what must hold whenever everybody sleeps, and how a seed ends (see sim.h).
  *
- * At rest, with everything claimed committed and no command in flight, memory equals the history:
- * stock words, order states, view (G1, G4); and nobody waits while the units he wants are free. After
- * the clock had a few rounds more, nothing that is due is left undone: no hold outlives its time, no
- * sale its end, nobody waits for what will never be free. And a command is answered sooner or later.
+ * Whenever everybody sleeps, all that was claimed is committed, and nobody waits while the units he
+ * wants are free. With no command in flight, memory equals the history: stock words, order states,
+ * view (G1, G4). After a few more rests nothing is overdue: no hold outlives its time, no sale its
+ * end, nobody waits for what will never be free. And every command is answered sooner or later.
  *
- * When the script is over the time is moved past every hold, then past the end of every sale.
+ * When the script is over, the time is moved past every hold, then past the end of every sale.
  *
  * Thread: the simulation's one. Fails: world_fail().
  */
 #include "tests/sim/sim.h"
 
 enum {
-    RESTS_UNTIL_DONE = 4,       /* rounds of the clock after which nothing may be left to do */
+    RESTS_UNTIL_DONE = 4,       /* rests after which nothing may be left to do */
     RESTS_UNTIL_ANSWERED = 200, /* and after which a command must have its answer */
 };
 
@@ -51,7 +51,7 @@ static void check_due(const struct judge_sale *s)
                    (unsigned long long)head->seq);
 }
 
-/* Whoever frees units or joins the list wakes the clock: its own interval is not waited for. */
+/* Whoever frees units or joins the list wakes the clock at once: nobody waits for its interval. */
 static void check_nobody_is_overlooked(void)
 {
     const struct judge *j = &sim.model.judge;
@@ -73,7 +73,7 @@ static void check_nothing_is_due(void)
         check_due(&j->sales[i]);
 }
 
-/* The script is over: past every hold, then past every sale, then the end. */
+/* After the script: moves the time past every hold, then past every sale; false after that. */
 static bool next_phase(void)
 {
     if (sim.phase++ > 1)

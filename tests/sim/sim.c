@@ -5,10 +5,10 @@
  *   sim --seed S [--turns]         one seed, with a trace (and every turn)
  *   sim --fault NAME [--seeds N]   a deliberate fault (engine/step.h): exit 0 when a seed catches it
  *   sim --race NAME …              with any of these: that race (race.c), and who won how often;
- *                                  a race that is always won by the same has not been run: exit 1
+ *                                  a race that one side never won proves nothing: exit 1
  *
  * Seeds run in child processes, some hundreds each: a failed MUST() ends only the child and counts
- * as a failed seed, and what a crash leaves behind in memory goes with the child.
+ * as a failed seed, and memory that crashes leak goes with the child.
  *
  * Environment: SIM_SEEDS gives the number of seeds when --seeds does not; races take a fifth of it.
  */
@@ -28,9 +28,9 @@ enum { SEEDS_PER_CHILD = 250, RACE_SEEDS_JUDGED = 1000, RACE_SHARE = 5 };
 #define SIM_SEEDS_DEFAULT 10000
 #endif
 
-/* What children tell the parent. */
+/* What children tell the parent, in shared memory. */
 struct shared {
-    uint64_t seed; /* the one that runs */
+    uint64_t seed; /* the one that is running */
     uint64_t steps, lives, looks, events[EVENT_KIND_COUNT], replies[OUTCOME_COUNT];
     uint64_t winners[RACE_WINNERS_MAX], contested;
     uint64_t key_verdicts[KEY_NO_ROOM + 1];
@@ -40,7 +40,7 @@ struct shared {
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
-    return "detect_leaks=0"; /* a crash forgets what it held: that is its nature */
+    return "detect_leaks=0"; /* a crash leaks what it held, by design */
 }
 #endif
 
@@ -59,7 +59,7 @@ static void count_in(struct shared *shared)
         shared->key_verdicts[i] += sim.key_verdicts[i];
 }
 
-/* False when the race was not run: one of those who may win never did, or nobody contested it. */
+/* False when it was no race: one of the possible winners never won, or it was never contested. */
 static bool print_race(const struct shared *shared, uint64_t seeds)
 {
     bool run = shared->contested > 0;
@@ -74,7 +74,7 @@ static bool print_race(const struct shared *shared, uint64_t seeds)
     return run || seeds < RACE_SEEDS_JUDGED;
 }
 
-/* A seed is worth little if what it does is mostly refused: so all is counted. */
+/* Seeds are worth little if their commands are mostly refused: these counts show it. */
 static void print_counts(const struct shared *shared)
 {
     printf("sim: %llu lives, %llu steps, %llu looks; events:", (unsigned long long)shared->lives,
@@ -108,7 +108,7 @@ static void run_children_seeds(struct shared *shared, uint64_t first, uint64_t c
     _exit(0);
 }
 
-/* False when a seed failed: shared->seed. */
+/* False when a seed failed; shared->seed says which. */
 static bool run_seeds(struct shared *shared, uint64_t first, uint64_t count)
 {
     for (uint64_t done = 0; done < count; done += SEEDS_PER_CHILD) {

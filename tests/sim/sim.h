@@ -5,13 +5,13 @@
  *   world.c    a seed: makes the world, lets the actors take turns, crashes it, restores it
  *   keyed.c    idempotency keys that clients give, asked again at any time
  *   client.c   the ports' actors: send random commands, check every reply against what is durable
- *   race.c     instead of random commands: one race, set up so that it is close
+ *   race.c     one race, set up so that it is close, instead of random commands
  *   looker.c   the reconciler, which looks at any moment and must find nothing
- *   rest.c     what must hold whenever everybody sleeps, and what lets time pass then
+ *   rest.c     what must hold whenever everybody sleeps; lets time pass then
  *
  * The engine's sources are built with FLASHD_SIM: each STEP() calls sim_step(), where the seed may
  * give the turn to another actor, or crash. An actor is the loop of one of engine.c's threads, with
- * its sleep: it does not run again until it is woken or its time has come, so a lost wake is seen.
+ * its sleep: it does not run again until it is woken or its time has come, so a lost wake shows.
  *
  * Thread: one. Everything random comes from the seed, so a seed replays.
  */
@@ -36,9 +36,9 @@ enum {
 struct actor {
     const char *name;
     struct coroutine coroutine;
-    uint32_t weight; /* how often it is given the turn, beside the others */
+    uint32_t weight; /* how often it gets the turn, relative to the others */
     bool asleep;
-    struct wake *wake; /* wakes it when its count is not `seen` any more; may be NULL */
+    struct wake *wake; /* wakes it when its count is no longer `seen`; may be NULL */
     uint32_t seen;
     int64_t until_ms;  /* INT64_MAX: no limit */
     bool woken;        /* a port's */
@@ -55,10 +55,10 @@ struct flight {
     uint64_t sale_seq, order_seq;
     uint64_t sent_seq; /* what was durable when it was sent */
     uint32_t left;     /* a purchase: how many had left the waiting list by then */
-    uint32_t key;      /* index + 1 into sim.keys; 0: without */
+    uint32_t key;      /* index + 1 into sim.keys; 0: no key */
 };
 
-/* An idempotency key that a client has given: what it asked, and what it was answered. */
+/* An idempotency key that a client has given, with the request and its answer. */
 struct asked_key {
     uint64_t tag;
     uint8_t kind, buyer;
@@ -66,7 +66,7 @@ struct asked_key {
     uint64_t sale_seq, order_seq;
     bool answered;
     struct kept answer;
-    int64_t answer_asked_wall_ms; /* when the request came that was answered so */
+    int64_t answer_asked_wall_ms; /* when the request came that got this answer */
 };
 
 struct scale {
@@ -81,7 +81,7 @@ enum ending { ENDING_NONE, ENDING_REST, ENDING_CRASH, ENDING_FAILED };
 
 struct sim {
     uint64_t seed;
-    bool trace, turns; /* print what happens; and every turn */
+    bool trace, turns; /* print what happens; print every turn, too */
     struct random random;
     struct scale scale;
     struct model model;
@@ -105,7 +105,7 @@ struct sim {
         flights[SIM_FLIGHTS_MAX + PORTS_MAX]; /* each port may be about to send one more */
     struct asked_key keys[SIM_KEYS_MAX];
     uint32_t keys_asked;
-    /* What the clients were told, and so may never be lost: by the seq that made it. */
+    /* What the clients were told of, by seq: it must never be lost. */
     uint64_t sales[SALES_MAX], orders[SIM_KNOWN_MAX];
     uint32_t sales_known, orders_known;
     /* --- a race (race.c) --- */
@@ -118,7 +118,7 @@ struct sim {
     bool race_buys;          /* equal requests: purchases */
     uint32_t race_asked, race_told;     /* requests of the race, and replies to them */
     uint32_t race_asked_when_told;      /* how many had been sent when the first reply came */
-    uint32_t race_successes[PORTS_MAX]; /* of these replies */
+    uint32_t race_successes[PORTS_MAX]; /* successes among these replies, by port */
     uint32_t winner;                    /* index into the race's winners */
     /* --- rest --- */
     uint64_t rested_seq; /* committed when everybody last slept */
@@ -136,7 +136,7 @@ bool world_run(uint64_t seed);
 /* Ends the seed: a check did not hold. Does not return when called by an actor. */
 void world_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void world_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* The current actor sleeps until its wake's count moves from `seen`, woken is set, or the time. */
+/* The current actor sleeps until the wake's count is not `seen`, `woken` is set, or the time is up. */
 void world_sleep(struct wake *wake, uint32_t seen, int64_t sleep_ms);
 
 /* The body of a port's actor; arg: its struct port. */
@@ -145,23 +145,23 @@ void client_body(void *arg);
 bool client_send(struct port *port, struct flight flight, struct sale_terms *terms);
 /* Takes the replies that are there and checks each. */
 void client_receive(struct port *port);
-/* Wakes who got commands, or, as net threads do, plays their workers. */
+/* Wakes the workers that got commands or, as net threads do, plays them. */
 void client_flush(struct port *port);
 
 /* Whether the next request asks again with a key; then what it asks. */
 bool keyed_wants_again(void);
 struct flight keyed_again(void);
-/* Before a command is sent. False: it is not to be sent, its key has an answer or none now. */
+/* Call it before a command is sent. False: do not send it, its key does not begin a request. */
 bool keyed_begin(struct command *command, struct flight *flight);
 /* NULL, or what is wrong with this answer to a request with a key. */
 const char *keyed_check(const struct flight *flight, const struct reply *reply);
-/* Nothing is in flight: no key is. */
+/* Fails when a key is in flight; no command is. */
 void keyed_check_at_rest(void);
 /* The reconciler; arg: its struct port. */
 void looker_body(void *arg);
-/* At each step: it may be woken. */
+/* Called at each step: wakes it by chance. */
 void looker_wake(void);
-/* After a restart: everything that a client was told is still there. */
+/* After a restart: fails unless everything that a client was told of is there. */
 void client_check_known(void);
 
 /* Everybody sleeps: checks, and lets the time pass to `next_ms`. False: the seed is over. */
@@ -173,25 +173,25 @@ enum { RACE_WINNERS_MAX = 3 };
 struct race {
     const char *name;
     const char *winners[RACE_WINNERS_MAX];
-    /* Where both sides stand just before the swap that decides; NULL: there is none. */
+    /* The step where both sides stand just before the swap that decides; NULL: none. */
     const char *point;
-    /* Makes the sale and the orders, and waits for the moment. */
+    /* Makes the sale and the orders, and waits for the moment to begin. */
     void (*prepare)(struct port *port);
-    /* Each port's share of the race. */
+    /* Sends this port's share of the race. */
     void (*fire)(struct port *port);
-    /* When all is over: who won, as an index into winners. */
+    /* When all is over: the index of the winner in winners. */
     uint32_t (*judge)(void);
 };
 
-/* NULL when no race is called so; then the names are on stderr. */
+/* NULL when no race has this name; then their names are on stderr. */
 const struct race *race_called(const char *name);
 void race_choose_scale(void);
-/* In the place of client_body(). */
+/* Takes the place of client_body(). */
 void race_body(void *arg);
 void race_heard(const struct flight *flight, const struct reply *reply);
-/* At each step of an actor: may hold it there. */
+/* Called at each step of an actor: may hold it there. */
 void race_watch(struct actor *actor);
-/* Returns who was held. */
+/* Lets the held actor go, and returns it. */
 struct actor *race_let_go(void);
 /* The seed is over: fills in sim.winner; fails when there was not exactly one. */
 void race_verdict(void);

@@ -3,7 +3,7 @@
  *
  * A life: the engine is made and restored from the model's durable rows; workers, clock, journal
  * and ports take turns until a crash, a failed check, or the end of the script. A crash throws the
- * engine and all stacks away, whatever stood there; only what was committed is left.
+ * engine and all stacks away, whatever they were doing; only what was committed is left.
  *
  * Thread: one. Fails: world_fail() notes the first check that did not hold and ends the seed.
  */
@@ -85,7 +85,7 @@ static void pass_time(int64_t ms)
     sim.now.wall_ms += ms;
 }
 
-/* Everybody sleeps: the time passes to the first deadline. */
+/* Everybody sleeps: checks, and moves the time to the first deadline. */
 static void all_asleep(void)
 {
     int64_t next = next_deadline();
@@ -207,7 +207,7 @@ static void journal_body(void *arg)
 
 /* ---- the model's hooks ---- */
 
-/* A sync takes its time, in some worlds so long that the log fills up behind it. */
+/* A sync takes time; in some worlds so much that the log fills up behind it. */
 static void committing(const char *point)
 {
     sim_step(point);

@@ -1,18 +1,18 @@
 /*
- * stress.c: the engine with all its real threads, by real time: made to be run under
- * ThreadSanitizer, and of use without it.
+ * stress.c: the engine with all its real threads, in real time; made for ThreadSanitizer, but useful
+ * without it.
  *
  *   stress [SECONDS] [SEED]        3 seconds by default
  *
  * Workers, clock and journal run as in the product, on the model's durable medium, which judges
  * every event as it is committed. Two port threads buy, pay, cancel and pause as fast as answers
- * come; both pay and cancel each other's orders, so that the same order is fought over. A sale
+ * come; both also pay and cancel each other's orders, so that they compete for one order. A sale
  * lasts some tens of milliseconds, then the next begins.
  *
- * A third thread makes the engine's part of a reconciliation over and over: the sales' words and the orders'
- * own states, while everybody goes on. It must find nothing.
+ * A third thread repeats the engine's part of a reconciliation (the sales' words and the orders' own states)
+ * while everybody goes on. It must find nothing.
  *
- * At the end: every command was answered, every answer's event stands in the history, and memory at
+ * At the end: every command was answered, every answer's event is in the history, and memory at
  * rest equals the history (G1, G3, G4).
  *
  * Threads: main; two ports; the reconciler; and the engine's. Fails: exit 1 and a line that says what.
@@ -33,7 +33,7 @@ enum {
     IN_FLIGHT_MAX = 256,
     SHARED_ORDERS = 32,
     ANSWER_WITHIN_MS = 20000,
-    FEW_SALES = SALES_MAX < 1000, /* FLASHD_SMALL: then they are long and large */
+    FEW_SALES = SALES_MAX < 1000, /* FLASHD_SMALL: then sales are long and large */
     SALE_MS_MAX = FEW_SALES ? 1000 : 120,
     SALE_MS_MIN = SALE_MS_MAX / 10,
     STOCK_MAX = FEW_SALES ? 2000 : 200,
@@ -55,19 +55,19 @@ struct client {
     struct random random;
     struct port *port;
     uint32_t in_flight;
-    bool creating; /* a sale: one at a time, or there would be nothing else */
+    bool creating; /* a sale; one at a time, or there would be nothing else */
     struct answer *answers;
     size_t count, room;
     const char *wrong;
     pthread_t thread;
-    /* --- the engine's threads wake --- */
+    /* --- also the engine's threads': they wake it --- */
     struct wake wake;
 };
 
 static struct engine engine;
 static struct model model;
 static int64_t stop_at_ms;
-/* Both ports put what they bought, and pay or cancel what they find. */
+/* Both ports put the orders they made here, and pay or cancel those they find. */
 static _Atomic(struct order *) shared[SHARED_ORDERS];
 
 static int64_t mono_ms(void)
@@ -117,8 +117,8 @@ static bool send(struct client *c, struct command *command, uint32_t target)
     return sent;
 }
 
-/* Now and then with an idempotency key, of a few that both ports give at that time. The model says when one
- * gets two answers. */
+/* Now and then with an idempotency key, one of a few that both ports give at that time. If a key gets two answers,
+ * the model's commit fails. */
 static void send_for_worker(struct client *c, struct command *command, uint32_t target)
 {
     struct kept kept;

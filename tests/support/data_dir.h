@@ -1,8 +1,8 @@
 /*
  * data_dir.h: removes a data directory that a test or a benchmark has made.
  *
- * Thread: any, once the store is closed. What is not there is passed over; what is not ours stays, and the
- * directory with it.
+ * Thread: any, once the store is closed. Missing files are passed over; files that are not flashd's
+ * stay, and so does the directory.
  */
 #ifndef FLASHD_TESTS_SUPPORT_DATA_DIR_H
 #define FLASHD_TESTS_SUPPORT_DATA_DIR_H

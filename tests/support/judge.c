@@ -1,5 +1,5 @@
 /*
- * judge.c: the rules of judge.h, written down a second time and as plainly as possible.
+ * judge.c: the rules of judge.h, a second time beside the engine, as plain as possible.
  *
  * Thread: the owner of the struct. Fails: by the first rule that an event breaks; out of memory
  * ends the test.

@@ -1,18 +1,18 @@
 /*
  * judge.h: judges a history, one event at a time, by the contract alone.
  *
- * It shares no code with engine/books.c: what the journal believes about the counters is not asked.
+ * It shares no code with engine/books.c, and does not rely on the journal's counters.
  * Every prefix of the log that passes is a possible history:
  *   - seq has no gap
  *   - sold + held + available = stock, nothing is ever below zero (G1)
  *   - at most one live order per (sale, buyer) (G3)
  *   - each move of an order starts where its last event left it (G4)
- *   - nobody overtakes: reserved and late payments only while nobody waits, promoted is always the
- *     order that waits longest; a sale that is not active takes and promotes nobody
+ *   - nobody overtakes: units are reserved, and late payments taken, only while nobody waits; promoted
+ *     is always the order that waits longest; a sale that is not active takes and promotes nobody
  *   - a hold does not expire before its time
- * What it has judged it remembers as rows, which is also the durable medium of model.h.
+ * It keeps what it has judged as rows, which are also the durable medium of model.h.
  *
- * Thread: its owner. Fails: judge_event() is false, and judge->error says which rule and where.
+ * Thread: its owner. Fails: judge_event() returns false; judge->error says which rule, and where.
  */
 #ifndef FLASHD_TESTS_SUPPORT_JUDGE_H
 #define FLASHD_TESTS_SUPPORT_JUDGE_H
@@ -50,9 +50,9 @@ struct judge_sale {
     struct sale_terms terms;
     enum sale_state state;
     bool sold_out;
-    uint64_t opened_seq; /* of the event that made it active last; 0: none did */
+    uint64_t opened_seq; /* of the event that last made it active; 0: none did */
     uint32_t available, held, sold, waiting;
-    uint32_t *queue; /* order indexes that ever queued, in log order */
+    uint32_t *queue; /* indexes of all orders that ever queued, in log order */
     uint32_t queue_count, queue_room, queue_head;
 };
 
@@ -63,7 +63,7 @@ struct judge_live {
     uint64_t since_seq, until_seq; /* of the last time it was live */
 };
 
-/* What stands at a seq. */
+/* The event at a seq. */
 struct judge_at {
     uint8_t kind;     /* enum event_kind */
     uint32_t subject; /* index of the order, or of the sale for a sale's event */
@@ -84,10 +84,10 @@ struct judge {
 
 void judge_free(struct judge *judge);
 bool judge_event(struct judge *judge, const struct judge_entry *entry);
-/* The process was started again: monotonic deadlines mean nothing any more. */
+/* The process was restarted: monotonic deadlines no longer mean anything. */
 void judge_new_life(struct judge *judge);
 
-/* NULL when that event made none. Borrowed until the next judge_event(). */
+/* What the event at seq made; NULL: nothing of that kind. Borrowed until the next judge_event(). */
 const struct judge_order *judge_order(const struct judge *judge, uint64_t seq);
 const struct judge_sale *judge_sale(const struct judge *judge, uint64_t seq);
 /* EVENT_KIND_COUNT when there is no such event. */

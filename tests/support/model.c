@@ -103,7 +103,7 @@ static bool refuse(struct model *m, const char *what, uint64_t seq)
     return false;
 }
 
-/* Among the keys of this transaction; s: the sale as it stands after the event. */
+/* Whether a key of this transaction has the answer of this event; s: the sale after the event. */
 static bool has_its_answer(const struct model *m, const struct judge_entry *e,
                            const struct judge_sale *s)
 {

@@ -1,15 +1,15 @@
 /*
- * model.h: a durable medium in memory: the journal_store that tests use in the place of SQLite.
+ * model.h: a durable medium in memory: the journal_store that tests use instead of SQLite.
  *
  * A transaction is staged by begin, append and save_sale and becomes durable all at once in commit;
- * until then a crash forgets it. What commits is judged first (judge.h): a history that breaks a
- * rule never becomes durable, the commit fails and says why. The judge's rows are the medium's
+ * until then a crash forgets it. A commit is judged first (judge.h): a history that breaks a rule
+ * never becomes durable; the commit fails, and the error says why. The judge's rows are the medium's
  * rows: model_restore() builds a new engine's memory from them, as recovery does from SQLite.
  *
  * Also checked: the counters in each payload are the judge's after that event, and each saved sale
- * row is the judge's after the batch (G4). An event that answers an idempotency key commits with that
- * key's answer and no later, a refusal's is not ahead of what it saw, and no key has two answers within
- * KEY_KEEP_MS (G3).
+ * row is the judge's after the batch (G4). An event that answers an idempotency key commits together
+ * with that key's answer, a refusal's answer does not commit before what it saw, and no key has two
+ * answers within KEY_KEEP_MS (G3).
  *
  * Threads: the journal's, while it runs; then the test's.
  * Faults: commit_fails_in, full.
@@ -36,7 +36,7 @@ struct model_key {
 
 struct model {
     struct judge judge;       /* what is durable */
-    bool full;                /* storage_full() says so */
+    bool full;                /* what storage_full() says */
     uint32_t commit_fails_in; /* the Nth commit from now fails; 0: none does */
     /* Called before and after the moment of durability; may be NULL. */
     void (*committing)(const char *point);
@@ -51,15 +51,15 @@ struct model {
     /* --- keys: durable ones, then those of the open transaction --- */
     struct model_key *keys;
     uint32_t key_count, key_staged, key_room;
-    const struct now *now; /* what keys are dated by; borrowed; NULL: time stands still */
+    const struct now *now; /* dates keys; borrowed; NULL: time stands still */
 };
 
 struct journal_store model_store(struct model *model);
-/* The durable answer of a key; NULL when it has none. The last one. */
+/* The last durable answer of a key; NULL when it has none. */
 const struct model_key *model_key_of(const struct model *model, uint64_t tag);
 /* The open transaction is lost. */
 void model_crash(struct model *model);
-/* Into a fresh engine made with last_seq = model->judge.last_seq. NULL, or what was wrong. */
+/* Restores a fresh engine made with last_seq = model->judge.last_seq. NULL, or what was wrong. */
 const char *model_restore(struct model *model, struct engine *engine, struct now now);
 void model_free(struct model *model);
 

@@ -1,6 +1,6 @@
 /*
- * number.h: a number among a test's or benchmark's arguments. What is none, or asks for nothing, ends the program
- * with its usage and status 2: a check that looks at nothing proves nothing.
+ * number.h: a number among a test's or benchmark's arguments. One that is malformed or too small ends the program
+ * with its usage and status 2: a check of nothing proves nothing.
  *
  * Thread: main, at the start.
  */
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* text: NULL where the argument is left out. */
+/* text: NULL if the argument is left out. */
 static inline uint64_t number_of(const char *text, uint64_t otherwise, uint64_t least,
                                  const char *usage)
 {

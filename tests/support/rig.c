@@ -1,7 +1,7 @@
 /*
  * rig.c: rounds, questions and answers, and the player of texts (see rig.h).
  *
- * Thread: the test's. Fails: by a sentence; what cannot happen ends the test.
+ * Thread: the test's. Fails: with a sentence; the impossible ends the test.
  */
 #include "tests/support/rig.h"
 
@@ -148,7 +148,7 @@ static const char *outcome_name(const struct reply *reply)
     return reply->outcome == OUTCOME_DONE ? "done" : outcome_row(reply->outcome)->code;
 }
 
-/* The words after "->". */
+/* Compares the reply with the words after "->". */
 static bool expect(struct rig *rig, const struct line *line, const struct reply *reply)
 {
     int at = 0;

@@ -7,7 +7,7 @@
  *                                           "log reserved:ann\n");
  *        rig_close(&rig);
  *
- * One line is one step; after it every thread takes rounds until nobody has anything to do.
+ * Each line is one step; after it, every thread takes rounds until none has anything to do.
  *   sale Q units M each W wait H ms [starts S ends E]   a new sale, from now on "the" sale; S and E
  *                                    in ms from now (0 and an hour); not part of what `log` lists
  *   buy NAME Q -> OUTCOME [STATE]    OUTCOME: created, done, or a problem code of outcome.h
@@ -31,7 +31,7 @@
 
 #include "tests/support/model.h"
 
-/* Port 0 is the texts', port 1 a reconciliation's. */
+/* Port 0 is for the texts, port 1 for a reconciliation. */
 enum { RIG_ORDERS_MAX = 256, RIG_STATE_INTERVAL_MS = 100, RIG_PORTS = 2 };
 
 struct rig_order {
@@ -43,16 +43,16 @@ struct rig {
     struct engine engine;
     struct model model;
     struct now now;
-    struct sale *sale; /* the one that texts speak of */
+    struct sale *sale; /* the one that texts refer to */
     struct rig_order orders[RIG_ORDERS_MAX];
     uint32_t order_count;
-    uint64_t logged; /* up to here `log` has looked */
+    uint64_t logged; /* the last seq that `log` has listed */
     char wrong[512];
 };
 
 void rig_open(struct rig *rig, uint32_t workers);
 void rig_close(struct rig *rig);
-/* NULL, or the line that did not come true and what came instead; borrowed until the next call. */
+/* NULL, or the line that failed and what came instead; borrowed until the next call. */
 const char *rig_play(struct rig *rig, const char *text);
 
 /* --- below the texts --- */
