@@ -1,6 +1,6 @@
 /*
- * engine_bench.c: the engine alone, in process: no disk, no socket. How many purchases a second do
- * its workers decide?
+ * engine_bench.c: how many purchases a second do the engine's workers decide? The engine alone, in
+ * process: no disk, no socket.
  *
  *   build/bench/engine_bench [ROUNDS [PURCHASES]]     defaults: 5 rounds of 1,000,000 purchases
  *
@@ -8,22 +8,22 @@
  * after the other on one core (with two workers, two cores share the first two):
  *
  *   send      a ring's worth of commands for each worker          port_send()
- *   decide    each worker, until its ring is empty                worker_round()
+ *   decide    each worker until its ring is empty                 worker_round()
  *   journal   books and payloads, for a store that does nothing   journal_round()
  *   clock     learns of the holds                                 clock_round()
  *   receive   the replies, now "durable"                          port_receive()
  *
- * "worker alone" is decide, with all else outside the measured time; "whole pipeline" is all five.
- * Buyers' names and hashes are made outside (net/ does that).
+ * "worker alone" is the decide phase, all else is outside the measured time; "whole pipeline" is all
+ * five. Buyers' names and hashes are made outside the measured time (net/ makes them in the product).
  *
- * Figures: decisions/s of wall-clock time and of CPU time (what other processes took from the core
- * is not in it). With two workers a cycle lasts from the first start to the last end. One worker
- * and two run in turns, each in a process of its own, so that each starts with empty tables and
- * untouched memory. Two workers of two engines in two processes show what the machine itself gives
- * with both cores busy (on a virtual machine they may be two threads of one core): more than that
- * no sharing of a sale can reach.
+ * Figures: decisions/s by wall-clock time, and by CPU time, which leaves out what other processes took
+ * from the core. With two workers, the decide phase lasts from the first start to the last end. One
+ * worker and two run in turns, each run in a process of its own, so that it starts with empty tables
+ * and untouched memory. Two workers of two engines in two processes show what the machine itself
+ * gives with both cores busy (on a virtual machine they may be two threads of one core): two workers
+ * that share a sale cannot do better.
  *
- * Thread: main is worker 0 and all else; with two workers, one more thread.
+ * Thread: main is worker 0 and all else; a second worker is one more thread.
  *
  * Fails: exits 1 with a line.
  */
@@ -56,7 +56,7 @@ static const char *const phase_names[PHASES] = {"send", "decide", "journal", "cl
 struct result {
     uint64_t purchases;
     uint64_t wall_ns[PHASES];
-    uint64_t decide_cpu_ns; /* of the busier worker in each cycle */
+    uint64_t decide_cpu_ns; /* in each cycle, of the busier worker */
 };
 
 /* One worker in one cycle. */
@@ -64,7 +64,7 @@ struct lap {
     uint64_t start_ns, end_ns, cpu_ns;
 };
 
-/* Where two workers wait for each other, so that they decide at the same time. */
+/* The starting line: two workers wait here for each other, to decide at the same time. */
 struct line {
     pthread_barrier_t barrier;
     _Atomic uint64_t arrived; /* over all cycles */
@@ -76,7 +76,7 @@ static struct {
     struct command batch[BENCH_WORKERS_MAX][RING];
     uint64_t buyers; /* names made so far */
     struct lap laps[BENCH_WORKERS_MAX];
-    struct line *line; /* shared by those who race: threads or processes; NULL for one alone */
+    struct line *line; /* shared by two workers, in threads or processes; NULL: one alone */
     uint32_t core;
     _Atomic bool done;
     struct result result;
@@ -175,7 +175,7 @@ static void run_worker(uint32_t index)
     lap->end_ns = time_ns(CLOCK_MONOTONIC);
 }
 
-/* Every worker's commands are in its core's cache, with one worker as with two. */
+/* Called on the worker's own core, so that its commands are in that core's cache, with two workers as with one. */
 static void fill_ring(uint32_t index)
 {
     for (uint32_t i = 0; i < RING; i++)
@@ -183,7 +183,7 @@ static void fill_ring(uint32_t index)
             die("a ring is full");
 }
 
-/* Workers leave together: they sleep until all are there, and spin only at the line. */
+/* Workers leave together: they sleep until both are there, and spin only at the very end. */
 static void start_line(void)
 {
     if (bench.line == NULL)
@@ -246,7 +246,7 @@ static uint32_t receive(void)
 
 /* ---- a cycle ---- */
 
-/* New buyers until every worker has a ring's worth; outside the measured time. */
+/* Makes new buyers until every worker has a ring's worth; outside the measured time. */
 static void make_buyers(uint32_t workers)
 {
     uint32_t counts[BENCH_WORKERS_MAX] = {0}, full = 0;
@@ -345,8 +345,8 @@ static struct result measure(uint32_t workers, uint64_t purchases)
 
 /* ---- rounds and figures ---- */
 
-/* A hypervisor that took back what an earlier process freed gives it again at the first touch, at
- * many times the price of memory that is there: so that it is there, it is touched just before. */
+/* A hypervisor may have taken back the memory that an earlier process freed; the first touch then costs
+ * many times as much. So the memory is touched just before the measurement. */
 static void warm_memory(uint64_t purchases)
 {
     size_t bytes = (size_t)purchases * WARM_BYTES_PER_PURCHASE;
@@ -358,7 +358,7 @@ static void warm_memory(uint64_t purchases)
     (void)munmap(map, bytes);
 }
 
-/* In a process of its own, which takes its memory with it. Returns the pipe that will tell. */
+/* Measures in a process of its own, whose memory goes with it. Returns the pipe that will have the result. */
 static int begin(uint32_t workers, uint32_t core, struct line *line, uint64_t purchases)
 {
     int ends[2];
@@ -466,7 +466,7 @@ static void print_phases(const struct result *results, size_t rounds)
     printf("\n");
 }
 
-/* What two workers decide together, as a multiple of what one alone does in the same round. */
+/* What two workers decide together, and how many times what one alone decides in the same round. */
 static void print_ratio(const char *what, const struct result *two, const struct result *one,
                         size_t rounds)
 {

@@ -1,14 +1,14 @@
 /*
- * floor.c: a server that does nothing but move bytes: what this machine asks of any io_uring server.
+ * floor.c: a server that only moves bytes, to show what this machine costs any io_uring server.
  *
  *   floor ANSWER FRAME
  *
- * Both are files. A receive is taken for one request: one that begins with GET and asks for /stream opens a stream,
- * any other is answered with ANSWER as it stands; a POST to /frame sends FRAME to every stream first. Nothing is
- * parsed, kept, decided or stored, so what flashd costs above this is what it does. The ring is made and used as in
+ * Both are files. Each receive counts as one request: `GET /stream` opens a stream, any other is answered with the
+ * bytes of ANSWER; `POST /frame` first sends FRAME to every stream. Nothing is parsed, kept, decided or stored, so
+ * what flashd costs above this is what it does. The ring is made and used as in
  * net/loop.c: multishot accept and receive, a ring of buffers, plain sends, one system call a round.
  *
- * Prints "floor listening on URL". Thread: main. Fails: exits 1 with a line on stderr. Ends with a signal.
+ * Prints "floor listening on URL". Thread: main. Fails: exits 1 with a line on stderr. A signal ends it.
  */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /*
- * openloop.c: purchases at times set beforehand, whatever the server does: how long does each take?
+ * openloop.c: how long does each purchase take, at times set beforehand, whatever the server does?
  *
  *   openloop PORT REQUEST RATE SECONDS     on 127.0.0.1; 64 connections
  *
@@ -8,7 +8,7 @@
  *
  * Arrivals are random (exponential gaps, fixed seed) at RATE a second. One that finds no free
  * connection waits for one, and its latency counts from the time it was scheduled: a server that
- * stalls cannot slow down its own judge. After SECONDS the rest has 10 more seconds to come.
+ * stalls cannot slow down its own judge. Answers may come up to 10 seconds after SECONDS.
  *
  * Out: one line of JSON: scheduled, accepted (2xx; from Redis: a string), refused (anything else),
  * latencies in us.
@@ -43,13 +43,13 @@ struct connection {
 
 static struct {
     char request[BUFFER_BYTES + 1];
-    char *number; /* in it: where the mark stood */
+    char *number; /* in the request: where the mark stood */
     size_t request_bytes;
     bool is_redis;
     struct connection connections[CONNECTIONS];
     uint32_t idle[CONNECTIONS], idle_count;
     int poll;
-    uint64_t *due_ns; /* by arrival, from the start */
+    uint64_t *due_ns; /* by arrival; since the start */
     uint32_t *took_us;
     uint32_t scheduled, sent, answered, accepted;
     uint64_t start_ns;
@@ -133,12 +133,12 @@ static void buy(struct connection *c, uint32_t arrival)
     memcpy(loop.number, number, sizeof mark - 1);
     c->due_ns = loop.due_ns[arrival];
     c->received = 0;
-    /* It fits an empty socket buffer whole. */
+    /* All of it fits an empty socket buffer. */
     if (write(c->fd, loop.request, loop.request_bytes) != (ssize_t)loop.request_bytes)
         die("sending");
 }
 
-/* Sends what is due while connections are free. */
+/* Sends what is due, as long as connections are free. */
 static void send_due(void)
 {
     while (loop.idle_count > 0 && loop.sent < loop.scheduled &&
@@ -160,7 +160,7 @@ static bool is_whole_http(const struct connection *c)
     return c->received >= (size_t)(end + 4 - c->answer) + body;
 }
 
-/* A string after its length, or one line. */
+/* A string, preceded by its length; or one line. */
 static bool is_whole_redis(const struct connection *c)
 {
     const char *end = strstr(c->answer, "\r\n");
@@ -187,7 +187,7 @@ static void receive(uint32_t index)
     loop.idle[loop.idle_count++] = index;
 }
 
-/* Until the next arrival is due, if it could be sent then; else until an answer comes. */
+/* Until the next arrival is due, if a connection is free for it; else 100 ms. An answer ends the wait. */
 static struct timespec wait_time(void)
 {
     uint64_t now = now_ns(), wait_ns = 100000000;

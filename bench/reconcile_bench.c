@@ -1,15 +1,15 @@
 /*
- * reconcile_bench.c: what a reconciliation costs: its seconds, and what a worker feels of it.
+ * reconcile_bench.c: what a reconciliation costs: its seconds, and the delay of a worker's answers.
  *
  *   reconcile_bench [ORDERS [SECONDS]]    default 1000000 orders, 5 seconds each way
  *
  * Makes a data directory with ORDERS orders, half of them paid; then, in a process like the server's (workers,
- * clock, writer, reconciler; no sockets), one thread buys at a steady rate and another asks a worker the time
- * of day (COMMAND_ELIGIBLE) with one question in flight: the answer needs no commit when nothing else is
- * decided, so the second thread asks a worker that sells nothing. Printed: its percentiles, first without
- * runs, then with one run after the other; and what the last run said of itself.
+ * clock, writer, reconciler; no sockets), one thread buys from one worker at a steady rate, and another asks
+ * the other worker, which sells nothing, whether a buyer may buy (COMMAND_ELIGIBLE), one question at a time:
+ * such an answer needs no commit. Printed: percentiles of the time to the answer, first without runs, then
+ * with one run after the other, and the number of runs.
  *
- * The database lies in a temporary folder that is removed.
+ * The database is in a temporary folder that is removed.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,7 +132,7 @@ static void *buyer_main(void *arg)
     return NULL;
 }
 
-/* Asks the other worker; the time until its answer stands in the ring, committed or not. */
+/* Asks the other worker, and measures the time until its answer is in the ring, committed or not. */
 static void *asker_main(void *arg)
 {
     struct port *port = &engine.ports[PORT_ASKER];

@@ -4,8 +4,8 @@
  *   store_bench [PURCHASES]    default 100000 for each group size
  *
  * Each round decides GROUP purchases by new buyers, commits them and takes the replies. Printed per purchase:
- * user and system CPU time, and wall time, which has the disk's in it. No sockets, so that profilers that
- * know no io_uring (callgrind) can look too. The database lies in a temporary folder that is removed.
+ * user and system CPU time, and wall time, which includes the disk's. There are no sockets, so that profilers
+ * without io_uring (callgrind) work, too. The database is in a temporary folder that is removed.
  */
 #include <stdio.h>
 #include <stdlib.h>

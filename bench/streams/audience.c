@@ -3,16 +3,16 @@
  *
  *   audience PORT STREAMS SUBSCRIBE SHOT [--mute]
  *
- * SUBSCRIBE and SHOT are files, each with one HTTP request: what opens a stream, and what makes one event ("########"
- * in it becomes a number). Writes {"open":N} once every stream has answered 200; then one line of JSON for each line
- * on stdin:
- *   shots N SECONDS      N shots one after another, each once all streams have the frame of the one before
- *   wait FRAMES SECONDS  until that many more frames have come, on all streams together
- * With --mute no stream is read after its first bytes. It ends with stdin.
+ * SUBSCRIBE and SHOT are files with one HTTP request each: the first opens a stream, the second makes one event
+ * ("########" in it becomes a number). Writes {"open":N} once every stream has answered 200; then one line of JSON for
+ * each line on stdin:
+ *   shots N SECONDS      fires N shots, each once all streams have the frame of the one before
+ *   wait FRAMES SECONDS  waits until that many more frames have come, on all streams together
+ * SECONDS limits each. With --mute no stream is read after its first bytes. The program ends with stdin.
  *
- * A frame is a block of lines ended by a blank one, with a line of data in it. A time of arrival is the kernel's, of
- * the segment that the frame came in: what this process adds does not count. Delays are counted from the shot's
- * departure and, signed, from the arrival of its answer.
+ * A frame is a block of lines that a blank line ends, with a line of data in it. It arrives when the kernel received
+ * its segment: this process's own delay does not count. Delays are counted from the shot's departure and, signed, from
+ * the arrival of its answer.
  *
  * Thread: main; one epoll. Fails: exits 1 with a line on stderr.
  */
@@ -77,7 +77,7 @@ static void send_all(int fd, const char *text)
 {
     size_t len = strlen(text);
     if (send(fd, text, len, MSG_NOSIGNAL) !=
-        (ssize_t)len) /* it fits an empty socket buffer whole */
+        (ssize_t)len) /* all of it fits an empty socket buffer */
         die("sending");
 }
 
@@ -96,7 +96,7 @@ static void open_one(struct source *s)
 
 /* ---- receiving ---- */
 
-/* Into all.buffer, its time into all.arrived_ns. 0: nothing there. */
+/* Receives into all.buffer; sets all.arrived_ns. Returns 0 when nothing is there. */
 static size_t receive(const struct source *s)
 {
     _Alignas(struct cmsghdr) char control[128];
