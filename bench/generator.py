@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""CPU time per request of the load generator itself: flashload beside wrk, in turns, on the same server.
+"""CPU time per request of the load generator itself: flashload and wrk, in turns, on the same server.
 
   generator.py [--rounds 5] [--seconds 3]
 
-Both: 64 connections, keep-alive, closed loop, purchases by buyers whom the sale has not seen. Of wrk, all of the
-process is counted (it parses no answer in Lua, and checks none); of flashload the time of its buyers' thread, which
-does the same and besides keeps the ledger, and the time of the whole process, with the stream of all events that
-feeds the audit. Prints one line a round, then medians.
+Both: 64 connections, keep-alive, closed loop, purchases by buyers whom the sale has not seen. For wrk, the
+whole process is counted (it parses no answer in Lua, and checks none); for flashload, first the buyers' thread, which
+does the same and also keeps the ledger, then the whole process, which also reads the stream of all events for the
+audit. Prints a line per round, then medians.
 """
 import argparse, json, os, resource, statistics, subprocess, sys, tempfile
 

@@ -1,14 +1,14 @@
 """Servers under measurement: start one, drive it, read what it cost. Shared by every comparison in bench/.
 
-A Server is processes that this program started, and the URL they serve. What it costs is asked of the kernel: CPU
-time (user + system, to the nanosecond) and memory of all its processes together. Two loads, both purchases over
-HTTP by buyers that nobody has seen before, 64 connections, keep-alive, no pipelining, on loopback:
+A Server is the processes that this program started, and the URL they serve. The kernel says what it costs: CPU
+time (user + system, to the nanosecond) and memory of all its processes together. There are two loads; both are
+purchases over HTTP by new buyers, 64 connections, keep-alive, no pipelining, on loopback:
 
-  saturate()   wrk, closed loop: as fast as it answers
-  at_rate()    bench/openloop, open loop: at times set beforehand; latency counts from those
+  saturate()   wrk, closed loop: as fast as the server answers
+  at_rate()    bench/openloop, open loop: at times set beforehand, from which latency counts
 
-Both end the program when an answer was not the expected one. Every wait is bounded, and what was started is stopped
-when the program ends.
+Both end the program when an answer is not the expected one. Every wait is bounded, and all that was started is
+stopped when the program ends.
 """
 import atexit, itertools, json, os, pathlib, re, socket, statistics, subprocess, sys, tempfile
 import threading, time, urllib.error, urllib.request

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a purchase costs the server as things grow, measured with flashload, one server a point:
+"""What a purchase costs the server as things grow, measured with flashload, with a new server for each point:
 
   scale.py [--html FILE] [--json FILE] [--quick] [--rounds 3] [orders sales connections workers spectators]
 
@@ -9,9 +9,9 @@
   workers       1 to the number of cores
   spectators    0 to 10,000 while 20,000 purchases are made
 
-A purchase is a hold and its payment. Cost is the server's user and system CPU time, all threads, in microseconds a
-purchase, from the first request to the last answer; the median of the rounds. Rates are those of one machine that
-runs the load too. --quick takes fewer and smaller points. The points go into flashload's HTML report of one run of
+A purchase is a hold and its payment. Cost is the server's user and system CPU time, all threads, in microseconds per
+purchase, from the first request to the last answer; the median of the rounds. Rates are those of a machine that
+also runs the load. --quick takes fewer and smaller points. The points go into flashload's HTML report of one run of
 the scenario large (--html, default scale.html), and into a file of their own (--json).
 """
 import argparse, json, os, pathlib, statistics, subprocess, sys, tempfile, time

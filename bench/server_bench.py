@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""What the whole server costs: memory, flatness, recovery, latency, a long past. Prints figures, judges nothing.
+"""What the whole server costs: memory, recovery, latency, growth, a long past. Prints figures, judges nothing.
 
   server_bench.py memory     bytes of RSS per order, at a million orders bought over HTTP
-  server_bench.py recovery   SIGKILL at a million orders, start again: from exec to the ready line
-  server_bench.py latency    p99 of a durable purchase at half the saturation rate, beside fdatasync
+  server_bench.py recovery   SIGKILL at a million orders, start again: the time from exec to the ready line
+  server_bench.py latency    p99 of a durable purchase at half the saturation rate, and that of fdatasync
   server_bench.py flat       CPU time a purchase: 1,000 versus 1,000,000 orders, 1 versus 1,000 sales
-  server_bench.py retention  the same at 300/s while a backlog of a million events is removed, and without that
+  server_bench.py retention  CPU time a purchase at 300/s, with and without removing a backlog of a million events
   server_bench.py audit      time and peak memory of flashd audit at a million events
   server_bench.py all        all of these; several in one command share one fill of a million orders
 
-Options: --orders N (default 1000000), --rounds N (default 5), --dir DIR (default: a new one in /tmp; should be
+Options: --orders N (default 1000000), --rounds N (default 5), --dir DIR (default: a new one in /tmp; it should be
 on a real disk). The server is build/flashd, or $FLASHD. Loopback only; needs wrk; latency also build/bench/openloop
-(or $OPENLOOP). CPU time is user + system time of the server from /proc. What is compared runs in turns; a ratio
-is the median of its rounds.
+(or $OPENLOOP). CPU time is user + system time of the server from /proc. Things compared run in turns; a ratio
+is the median over the rounds.
 """
 import argparse, os, re, shutil, signal, sqlite3, statistics, subprocess, tempfile, time
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""CPU time per request of flashd beside nginx and beside no work at all, in turns, in one run.
+"""CPU time per request of flashd, nginx and a server that does no work, in turns, in one run.
 
   compare.py purchase   durable purchases, every buyer new, every purchase accepted
   compare.py sold-out   purchases that a sold-out sale refuses
 
 nginx answers `return 200` (`return 400` for sold-out) with a body of the same size to the same requests. The floor
-(bench/floor.c) is io_uring alone: it answers with the bytes that flashd has answered once. Nothing that uses the
-kernel's TCP in the way flashd does can cost less on this machine, so floor / nginx bounds flashd / nginx from below.
-Load: wrk, 64 connections, keep-alive, no pipelining, on loopback. What is compared is user + system CPU
+(bench/floor.c) is io_uring alone: it repeats the bytes of one answer of flashd. No server that uses the kernel's TCP
+as flashd does can cost less on this machine, so floor / nginx bounds flashd / nginx from below.
+Load: wrk, 64 connections, keep-alive, no pipelining, on loopback. Compared is the user + system CPU
 time of all of a server's processes per answered request; the ratio is taken round by round.
 Needs: build/flashd, build/bench/floor, wrk, nginx (Debian's packages). With more peers: bench/peers/compare.py.
 """

@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
-"""flashd beside what people use today, in turns, in one run: ./run bench peers
+"""flashd compared with what people use today, in turns, in one run: ./run bench peers
 
   compare.py [--rounds N] [--seconds S] [--json FILE] [--readme] [--update-readme]
-  compare.py --from FILE [--readme] [--update-readme]       shows again what --json wrote, measures nothing
+  compare.py --from FILE [--readme] [--update-readme]       shows again what --json wrote; measures nothing
 
 Purchases, every buyer new, every purchase accepted, 64 connections on loopback:
   flashd           POST /buy: the order and its event in SQLite, synced
-  Fastify + Redis  the usual flash-sale stack at its best: compiled schemas, pipelines that form by themselves, one
-                   Lua script a purchase, Redis's append-only file synced always; with one process and with two
+  Fastify + Redis  the usual flash-sale stack at its best: compiled schemas, automatic pipelining, one Lua
+                   script per purchase, Redis's append-only file synced always; with one process and with two
   NestJS + Redis   the same script, on Nest's Fastify adapter
   Redis            by itself: the same script over its own protocol, driven by redis-benchmark
   nginx            `return 201` with as many bytes: what HTTP alone costs here
-Streams, 1,000 of them, one event at a time: flashd beside nginx with nchan (bench/streams/compare.py).
+Streams, 1,000 of them, one event at a time: flashd and nginx with nchan (bench/streams/compare.py).
 
 Each round measures each server at full speed (bench/measure.py: wrk; Redis: redis-benchmark), then with random
-arrivals at half of the rate it just showed (openloop), and each next round begins with the next server. Before that
+arrivals at half of the rate that it just reached (openloop); each round begins with the next server. Before the first,
 every shop must show that it does the job: check_job(). The peers do less than flashd: no events, no streams, no
 queue of holds that will expire. Redis neither snapshots nor rewrites its file meanwhile.
 Needs what ./run bench peers installs. Uses free loopback ports and a folder of its own in $BENCH_DIR or /tmp.

@@ -1,7 +1,7 @@
-"""The figures of compare.py as text: medians and ranges, tables, where a peer is ahead, the README's section.
+"""The figures of compare.py as text: medians and ranges, tables, the cases where a peer is ahead, README's section.
 
-Pure: figures in, text out. `result` is what compare.py --json writes; a row's "rounds" hold one dict a round.
-Times come in microseconds, memory in bytes, rates by the second.
+Pure: figures in, text out. `result` is what compare.py --json writes; a row's "rounds" hold one dict per round.
+Times are in microseconds, memory in bytes, rates per second.
 """
 import statistics, textwrap
 

@@ -3,11 +3,11 @@
 
   purchase.py [--seconds S] [--json FILE]      ./run bench profile installs what it needs (wrk, linux-perf)
 
-Starts build/flashd, buys at full speed (measure.saturate()), samples with perf, and shares the measured CPU time of a
-purchase out among the stages by their samples. A sample's stage is found by STAGES: in the kernel by any function on
+Starts build/flashd, buys at full speed (measure.saturate()), samples with perf, and divides the measured CPU time of a
+purchase among the stages by their samples. The table STAGES gives a sample's stage: in the kernel by any function on
 its call chain, in flashd by the source file of the innermost function that the table knows. An inlined function counts
-as its caller; what no row knows is shown as such, with its functions. Needs the right to sample the kernel: root, or
-kernel.perf_event_paranoid at 1 or less.
+as its caller; samples that no row knows are shown as such, with their functions. Needs the right to sample the kernel:
+root, or kernel.perf_event_paranoid at 1 or less.
 """
 import argparse, collections, json, os, pathlib, re, shutil, signal, subprocess, sys, tempfile, time
 

@@ -1,7 +1,7 @@
-"""Servers of event streams, and audience.c's clients on them: what compare.py here and the peers measure with.
+"""Servers of event streams, and audience.c's clients for them: compare.py here and in peers/ measure with both.
 
 A server says how one subscribes (subscribe()), what makes one event (shot()), and how many come at once
-(prepare_burst(), burst()). Measurements end the program when not every frame came.
+(prepare_burst(), burst()). A measurement ends the program if frames are missing.
 """
 import json, pathlib, resource, select, socket, subprocess, sys, time, urllib.request
 

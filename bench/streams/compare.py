@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The event streams: what they cost the server, beside nginx with nchan, in turns, in one run.
+"""What event streams cost the server: flashd and nginx with nchan, in turns, in one run.
 
   compare.py fanout   1,000 streams, one event at a time: CPU time per delivered frame, and the delay to each client
   compare.py burst    10,000 events at once to 100 streams: CPU time per event and stream
@@ -7,12 +7,12 @@
   compare.py mute     purchases at full rate without and with 1,000 streams that never read
   compare.py all      the four, one after another
 
-The streams are build/bench/audience's, everything is on loopback. flashd's are /api/v1/events/stream with a
+build/bench/audience opens the streams; everything is on loopback. flashd's are /api/v1/events/stream with a
 consumer's token; nchan's are EventSource subscribers of one channel, whose publisher posts as many bytes as an
-event of flashd has. CPU time is user + system of the whole server, whatever it is that it spent it on: flashd's
-purchases and commits are in it. A delay begins when the purchase's answer arrives at the client (the event's commit
-is just before it), and may be negative: the frame can overtake the answer. fanout has a third server, the floor
-(bench/floor.c): io_uring that sends as many bytes to as many sockets and does nothing else.
+event of flashd has. CPU time is user + system of the whole server: flashd's purchases and commits are included.
+A delay begins when the purchase's answer arrives at the client (the event's commit is just before that), and may be
+negative: the frame can overtake the answer. fanout has a third server, the floor (bench/floor.c): io_uring that
+sends as many bytes to as many sockets and does nothing else.
 Needs: build/flashd, build/bench/, wrk, nginx-light, libnginx-mod-nchan (Debian's packages).
 """
 import argparse, contextlib, os, pathlib, shutil, statistics, sys, tempfile, time
