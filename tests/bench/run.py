@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
 """
-run.py: the benchmarks measure what they say: bench/measure.py, generator.py, openloop, peers/ and profile/ put to
-the test.
+run.py: tests that the benchmarks measure what they say: bench/measure.py, generator.py, openloop, peers/, profile/.
 
     run.py [--tally FILE] [unittest's arguments]
 
-Some seconds. The peers themselves are tested where ./run bench peers has installed them, else skipped by name;
-the pure parts and everything about flashd always.
+Takes some seconds. The peers themselves are tested if ./run bench peers has installed them, else skipped by name;
+the pure parts and all that concerns flashd are always tested.
 """
 import argparse
 import contextlib

@@ -5,14 +5,14 @@ crash.py: kill -9 at random moments under load, with a ledger that only the clie
     crash.py [KILLS=10] [--seed N] [--binary build/flashd] [--tally FILE]
     crash.py --fault NAME [KILLS=60]     with build/flashd_faults: exits 0 when the fault was caught
 
-Several clients buy, pay and cancel, write down each answer the moment they have it, and the server is
-killed under them. After each start the ledger is held against the database and against the server:
-  - every answer's seq is an event of that kind of that transaction, and the order stands in a state
-    that follows from it; what had no answer may have happened or not
+Several clients buy, pay and cancel, and write down each answer the moment they have it, while the server
+is killed. After each start, the ledger is compared with the database and with the server:
+  - every answer's seq is an event of that kind of that transaction, and the order is in a state that
+    follows from it; a request without an answer may have happened or not
   - no unit is held or sold twice; seq has no gap; the tables are what the events say (e2e/books.py)
   - no buyer has two live orders; the server's memory agrees with the tables
-A server that ends by itself under load has been caught too: no fault may, and without one none must.
-Anything random comes from the seed, but for the threads' and the kill's timing, which the machine gives.
+A server that ends by itself under load is a failure, too; with --fault, the fault is caught by it.
+Everything random comes from the seed, except the timing of the threads and the kill.
 """
 import argparse
 import os

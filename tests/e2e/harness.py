@@ -1,5 +1,5 @@
 """
-harness.py: starts the real flashd and talks to it as a client would, for tests that read as sentences.
+harness.py: starts the real flashd and talks to it as a client would, so that tests read as sentences.
 
     def test_a_bought_unit_is_held(t):
         shop = t.shop()                       # a server of its own: free port, temporary data directory
@@ -8,9 +8,9 @@ harness.py: starts the real flashd and talks to it as a client would, for tests 
         assert shop.sale(sale)["held"] == 1
 
 Everything a test starts is stopped and removed after it. A server that did not end as the test asked
-(another exit status than 0, a sanitiser's report on stderr) fails the test, whatever the test found.
+(an exit status other than 0, a sanitiser's report on stderr) fails the test, whatever the test found.
 
-The binary: FLASHD_BINARY, else build/flashd. FLASHD_TEST_SLACK multiplies every patience (sanitisers).
+The binary: FLASHD_BINARY, else build/flashd. FLASHD_TEST_SLACK multiplies every time limit (sanitisers).
 Python's standard library only.
 """
 import base64

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """
-run.py: finds every test_*(t) in tests/e2e/test_*.py and runs them, several at a time, each in a process
-of its own with servers of its own. Failing tests show what they expected and what the server said.
+run.py: finds every test_*(t) in tests/e2e/test_*.py and runs them, several at a time, each in a process of its
+own with servers of its own. Failing tests show what they expected and what the server said.
 
     run.py [--binary build/flashd] [--jobs 6] [--short] [--threaded] [--slack 3] [--list] [--tally FILE] [WORD...]
 
 WORD: only tests whose file or name holds one of the words. --short leaves out @patient and @alone. --threaded leaves
-out the files that say ONE_THREAD: what they test has one, so ThreadSanitizer would see nothing there.
+out the files that say ONE_THREAD: they test code of a single thread, where ThreadSanitizer would see nothing.
 --tally appends "passed failed" to a file, for ./run test.
 """
 import argparse

@@ -1,13 +1,13 @@
 """
-sse.py: a client of event streams (SSE) with every byte in the test's hands.
+sse.py: a client of event streams (SSE) that leaves every byte to the test.
 
     with Stream(shop.port, "/api/v1/events/stream", token=token, last=0) as stream:
         for event in stream.take(3):
             print(event.id, event.name, event.json)
 
-Parser follows the WHATWG text's rules for what a browser dispatches, and keeps what a browser would throw
-away (comments, retry, unknown fields, records without data), so that tests can see it. A Stream reads only
-when it is asked to: one that is never asked is the client that never reads. Python's standard library only.
+Parser follows the WHATWG standard's rules for what a browser dispatches, and keeps what a browser would drop
+(comments, retry, unknown fields, records without data), so that tests can see it. A Stream reads only when it
+is asked to: one that is never asked is a client that never reads. Python's standard library only.
 """
 import json
 import re

@@ -1,8 +1,8 @@
 """
 flashd audit: on running and on stopped data, before and after retention; what it finds, and where.
 
-Each test of a finding changes a copy of real data through sqlite3, as a hand or a broken disk would, and holds
-the audit's first finding against what was changed.
+Each test of a finding changes a copy of real data through sqlite3, as a person or a broken disk might, and compares
+the audit's first finding with the change.
 """
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""test_books.py: the replay that other tests lean on rejects every history that is wrong."""
+"""test_books.py: the replay that other tests rely on (books.py) rejects every wrong history."""
 import json
 import sqlite3
 

@@ -1,9 +1,9 @@
 """
 test_clients.py: clients of the streams that are not ours: npm's `eventsource` in Node, and a page in Chromium.
 
-Each follows a sale, every domain event and one buyer's own, loses the server (kill -9 under load, and once a
-clean stop), reconnects by itself with nothing but what the stream gave it, and ends with the right state.
-The clients stand in tests/clients/; `./run test` installs what they need.
+Each follows a sale, every domain event and one buyer's own events, loses the server (kill -9 under load, and once a
+clean stop), reconnects by itself with only what the stream gave it, and ends with the right state.
+The clients are in tests/clients/; `./run test` installs what they need.
 """
 import contextlib
 import json

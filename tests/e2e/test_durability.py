@@ -1,4 +1,4 @@
-"""test_durability.py: what was answered is there after the plug was pulled, and damage is found at the door."""
+"""test_durability.py: what was answered is still there after a power loss, and damage is found at the start."""
 import contextlib
 import json
 import os

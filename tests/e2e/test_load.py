@@ -1,6 +1,6 @@
 """
-test_load.py: flashload from the outside: runs that balance, books that a lying server in between makes wrong,
-thresholds, errors, Ctrl-C, and what it writes. The program beside the binary under test is the one that is run.
+test_load.py: flashload from the outside: runs that balance, books that a lying proxy falsifies, thresholds, errors,
+Ctrl-C, and its output. The flashload beside the flashd under test is the one that runs.
 """
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""The OpenAPI document: it is valid in itself, and says what the server really answers."""
+"""The OpenAPI document is valid, and says what the server really answers."""
 import json
 import os
 import re

@@ -1,4 +1,4 @@
-"""test_overload.py: slow and many clients, and what becomes of the good ones meanwhile. All on loopback."""
+"""test_overload.py: slow clients and too many clients, and how the good ones fare meanwhile. All on loopback."""
 import os
 import resource
 import select

@@ -1,9 +1,9 @@
 """
 test_races.py: two requests, or a request and the clock, at the same moment: a thousand times each.
 
-Each volley lays its requests ready on several connections and lets them go at once, to a server with two net
-threads and two workers. Afterwards every answer has to be what the log says, no unit may have two owners or
-none, and both ways in which the race can end must have been seen: a race that always ends alike is none.
+Each volley prepares its requests on several connections and sends them at once, to a server with two net
+threads and two workers. Afterwards every answer must be what the log says, every unit must have exactly one
+owner, and both possible ends of the race must have occurred: a race that always ends the same way is none.
 The short forms (a tenth, with less to prove) run under the sanitisers.
 """
 import json

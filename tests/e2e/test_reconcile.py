@@ -1,4 +1,4 @@
-"""test_reconcile.py: the running server compares memory, tables and events; what differs stops its sale, and only that."""
+"""test_reconcile.py: the running server compares memory, tables and events; a difference stops its sale only."""
 import os
 import random
 import sqlite3

@@ -1,9 +1,9 @@
 """
 test_reconnects.py: a thousand forced reconnects and twenty restarts under load, and every event exactly once.
 
-Many clients at a time follow the streams by last id and are cut off all the time: by their own hand in the
-middle of whatever comes, by kill -9 and by a clean stop. What each has heard in the end is what the database
-holds: no gap, no repetition, no reorder; and who follows the public stream shows the last state.
+Many clients at a time follow the streams by last id and are cut off again and again: by themselves in the middle
+of an event, by kill -9 and by a clean stop. In the end each has received what the database has: no gap, no
+repetition, no reordering; and followers of the public stream have the last state.
 """
 import contextlib
 import threading

@@ -1,4 +1,4 @@
-"""test_selling.py: the life of a sale and of its orders, by the clock and by hand."""
+"""test_selling.py: the life of a sale and of its orders, driven by the clock and by requests."""
 import time
 
 from harness import eventually, expect, expect_problem, iso, ms_of, now_ms, patient, slack

@@ -1,4 +1,4 @@
-"""test_settings.py: bad settings are told in one line, exit status 2, and nothing is created."""
+"""test_settings.py: bad settings give one line and exit status 2, and nothing is created."""
 import os
 import re
 import signal

@@ -1,4 +1,4 @@
-"""test_streams.py: the three event streams: who gets what, in which order, how often, and after what mishap."""
+"""test_streams.py: the three event streams: who gets what, in which order, how often, and what follows a mishap."""
 import email.utils
 import json
 import multiprocessing

@@ -1,8 +1,8 @@
 """
 test_time.py: the wall clock jumps an hour either way under a running server (Debian's libfaketime).
 
-Holds run on the monotonic clock, sales and tokens on the wall clock; what has fired does not fire again.
-Over a restart only the wall clock is left: remaining hold times come from it, clamped to [0, holdMs].
+Holds run on the monotonic clock, sales and tokens on the wall clock; a deadline that has fired does not fire again.
+Across a restart only the wall clock is left: remaining hold times come from it, clamped to [0, holdMs].
 """
 import glob
 import os

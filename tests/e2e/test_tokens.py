@@ -1,4 +1,4 @@
-"""test_tokens.py: tokens and roles guard what the contract says they guard; payments may need a signature."""
+"""test_tokens.py: tokens and roles guard what the contract says; payments may need a signature."""
 import hashlib
 import hmac
 import json

@@ -1,5 +1,6 @@
 """
-test_verbs.py: a test's verb that is asked for nothing, or for what it does not know, says so and does not pass.
+test_verbs.py: a verb of ./run, or a test's program, that would test nothing or gets an unknown argument says so and
+fails.
 """
 import os
 import subprocess

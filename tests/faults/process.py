@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
 """
-process.py: the real process on a disk that fails, and killed in the midst of a write; with the clients' own ledger.
+process.py: the real process on a failing disk, or killed during a write; checked with the clients' own ledger.
 
     process.py kills [COUNT|all]     SIGKILL at a pwrite64 or fdatasync of a script of 200 orders, by strace
     process.py errors [COUNT|all]    flashd_faults: a durable call fails (io, full, torn): tests/faults/vfs.h
     process.py delay                 flashd_faults: every sync takes 50 ms
-    process.py caught                flashd_faults: a commit's failed sync is ignored, and that is noticed
+    process.py caught                flashd_faults: ignores a commit's failed sync, which must be noticed
 
 Options: [--seed N] [--binary build/flashd] [--faults-binary build/flashd_faults] [--jobs N] [--tally FILE]
 
-COUNT calls are spread evenly over all calls of the script; `all` takes each of them. After each: the files as
-they lie are audited and hold every answer, the next start finds them so too, and goes on selling.
+COUNT calls are spread evenly over all calls of the script; `all` takes every one. After each, the files are
+audited as they are and must have every answer; so must the next start, which goes on selling.
 
-Where ptrace is not permitted (some containers), the kills come from the test build's VFS instead, in the midst
-of the same calls; the line that is printed says so.
+Where ptrace is not permitted (some containers), the test build's VFS does the kills instead, during the same
+calls; the printed line says so.
 """
 import argparse
 import concurrent.futures

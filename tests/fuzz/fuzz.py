@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """
-fuzz.py: runs every fuzz target for a while, some at a time, from the seeds in tests/fuzz/corpus.
+fuzz.py: runs every fuzz target for a while, a few at a time, from the seeds in tests/fuzz/corpus.
 
     fuzz.py [--seconds 120] [--jobs 2] [--build build-fuzz] [--seed N] [--tally FILE] [TARGET...]
 
-Each target begins with its seeds, so what they once found stays found. A target passes when it has run
+Each target begins with its seeds, so what they once found is found again. A target passes when it has run
 its time and nothing failed; an input that failed is left in the build folder and named, with the command
-that plays it again. What is learnt on the way is not kept. Anything random comes from the seed.
+that replays it. Inputs found on the way are not kept. Everything random comes from the seed.
 """
 import argparse
 import concurrent.futures

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """
-clang.py: clang-format and clang-tidy find nothing to say, each one test; and they do speak when there is something.
+clang.py: clang-format and clang-tidy find nothing, one test each; and both do find a planted fault.
 
     clang.py BUILD_DIR [--tally FILE]
 

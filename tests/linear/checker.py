@@ -1,28 +1,28 @@
 """
 checker.py: is a recorded history of one sale linearizable?
 
-A history: the sale's terms; what clients asked and were answered, each with the moments it began and ended by
-one monotonic clock; and the sale's domain events, with what flashd did by itself in between (promotions,
-expiries, clearing). Their seqs are a hint at the order, so that hardly anything has to be searched.
+A history: the sale's terms; the clients' requests and their answers, with the moments at which each began and ended
+by one monotonic clock; and the sale's domain events, including what flashd did by itself (promotions, expiries,
+clearing). Their seqs are a hint at the order, so that hardly anything has to be searched.
 check() raises Wrong unless there is an order of everything in which
 
   - each event is a legal step of a sequential model of one sale, from the state that those before it left
   - the answers are true: an answered write is exactly one event, and each event that a client caused was
     answered; a read or a refusal is true after some event k
-  - real time is kept: what had ended before another began comes before it
+  - real time is respected: an operation that ended before another began comes before it
 
 attempt() decides that for one order of the events, exactly: reads and refusals get places in the order in which
 they began, each the first that is true and not before anything that ended earlier. Taking the first never hurts
 the later ones, so when one finds no place there is none.
 
-The order of seq must itself be legal, and it is the first to be tried (IN_ORDER). It need not be the answer: who
-gives units or a place back claims the seq before it gives (engine/stock.h), so another buyer who is decided in
-between is numbered after the gift and has not seen it. Search then looks for an order in which the gifts that
-overlap a purchase that found no room come later, or the takes earlier (REORDERED).
+The order of seq must itself be legal, and is tried first (IN_ORDER). It need not be the answer: a thread that gives
+units or a place back claims the seq before it gives them (engine/stock.h), so a purchase that is decided in between
+has a higher seq than the gift, but has not seen it. Search then looks for an order in which the gifts that overlap a
+purchase that found no room come later, or the takes earlier (REORDERED).
 
-There may be none when somebody reads just the moment between: a GET that shows the gift and not yet the purchase
-that overlooked it. No sequential sale would show that. It is told apart (OVERLOOKED), and granted only to
-purchases that found no room, and only what overlaps them: at worst they met every take and no gift.
+There may be none if somebody reads at just that moment: a GET that shows the gift, but not yet the purchase that
+overlooked it. No sequential sale would show that. Such a history is counted apart (OVERLOOKED). It is allowed only
+for purchases that found no room, and only for what overlaps them: at worst they met every take and no gift.
 """
 import bisect
 import collections

@@ -6,7 +6,7 @@ linear.py: records histories of flashd under load and checks that each is linear
     linear.py --self-test [--tally FILE]     shows the checker rejecting wrong histories (test_checker.py)
 
 Eight sales at a time, six clients each, against a server with two workers and two net threads; a fresh server
-for every forty sales. A history that is wrong is kept in DIR as text. Anything random comes from the seed, but for the
+for every forty sales. A wrong history is kept in DIR as text. Everything random comes from the seed, except the
 interleaving, which the machine gives.
 """
 import argparse

@@ -1,9 +1,9 @@
 """
-record.py: records histories of sales on a running flashd, several sales and clients at a time.
+record.py: records histories of sales on a running flashd, of several sales and clients at a time.
 
-One thread, one connection a client, one request in flight on each. All moments come from one monotonic clock:
-an operation begins before its first byte is sent and has ended when its last byte has been read. What is asked
-comes from dice; the interleaving comes from the server's threads and the machine.
+One thread; one connection per client, with one request in flight. All moments come from one monotonic clock: an
+operation begins before its first byte is sent and has ended when its last byte has been read. Dice choose the
+requests; the interleaving comes from the server's threads and the machine.
 """
 import json
 import random

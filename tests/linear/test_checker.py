@@ -1,9 +1,9 @@
 """
 test_checker.py: the checker's own tests: it accepts what is right and rejects what is wrong.
 
-Wrong histories are right ones with one thing changed, so that it is that thing which is found. And on thousands
-of small random histories, right and spoiled, the checker is held against an exhaustive search that knows nothing
-of seqs: whatever the checker accepts, some order of all operations must explain.
+Wrong histories are right ones with one thing changed, so that the finding must be that thing. And on thousands of
+small random histories, right and spoiled, the checker is compared with an exhaustive search that knows nothing of
+seqs: it must find some order of all operations for each history that the checker accepts.
 """
 import copy
 import random

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """
-mutants.py: commits each deliberate fault (engine/step.h) once, and sees that a named test catches it.
+mutants.py: switches on each deliberate fault (engine/step.h) once, and checks that a named test catches it.
 
     mutants.py [--jobs 4] [--build build] [--quick] [--tally FILE] [FAULT...]
 
-One row of MUTANTS is one fault and one test that must fail with it. `sim` is the simulation, of which any
-check may catch it; `race NAME` one of its directed races; `disk KIND` the failing disks of tests/faults;
-`crash` kills the server under load; anything else is an end-to-end test by its name. The controls are the same tests without a fault, by the same
-programs and by the shipped one, which must not even contain the faults' names.
+Each row of MUTANTS is a fault and a test that must fail with it. `sim` is the simulation, any check of which may
+catch it; `race NAME` is one of its directed races; `disk KIND` the failing disks of tests/faults; `crash` kills the
+server under load; anything else is the name of an end-to-end test. The controls are the same tests without a fault,
+by the same programs and by the shipped one, which must not even contain the faults' names.
 Exit status 0 only when every fault was caught and every control passed.
 """
 import argparse
