@@ -175,9 +175,11 @@ bool own_server_start(struct own_server *own, const struct options *options, str
     make_secret(secret);
     int out = -1;
     char *const arguments[] = {flashd, "serve", "--listen", "127.0.0.1:0", "--data", data, NULL};
-    if (mint_token(flashd, options, secret, log, site) &&
-        (own->pid = start(arguments, options, secret, log, &out)) != 0 &&
-        read_line(out, line, sizeof line) &&
+    pid_t pid = 0;
+    if (mint_token(flashd, options, secret, log, site))
+        pid = start(arguments, options, secret, log, &out);
+    own->pid = pid;
+    if (pid != 0 && read_line(out, line, sizeof line) &&
         strncmp(line, ready_prefix, sizeof ready_prefix - 1) == 0) {
         (void)snprintf(own->url, sizeof own->url, "%.100s", line + sizeof ready_prefix - 1);
         (void)close(out);
