@@ -2,8 +2,8 @@
  * store.c: what the writing connection writes (see store.h).
  *
  * Happy path: begin, a row or two per event, one row per touched sale, commit (one fdatasync of the
- * WAL). Checkpoints run in the writer's idle moments once the WAL has CHECKPOINT_IDLE_PAGES, and at
- * CHECKPOINT_FULL_PAGES whether idle or not, so that the WAL stays bounded. Old events are removed between
+ * WAL). Checkpoints run in pieces in the writer's idle moments (checkpoint.h), whole once the WAL has
+ * CHECKPOINT_IDLE_PAGES, and at CHECKPOINT_FULL_PAGES whether idle or not, so that the WAL stays bounded. Old events are removed between
  * batches, in small transactions of their own (retention.h).
  *
  * Failure modes: SQLITE_FULL, SQLITE_IOERR at any step: the step returns false, the process stops.
@@ -20,6 +20,7 @@
 #include "engine/diag.h"
 #include "engine/now.h"
 #include "engine/step.h"
+#include "persist/checkpoint.h"
 #include "persist/database.h"
 #include "persist/keys.h"
 #include "persist/retention.h"
@@ -79,7 +80,7 @@ struct store {
     struct database base;
     sqlite3_stmt *statements[STMT_COUNT];
     struct key_rows key_rows;
-    int wal_pages;               /* in the WAL after the last commit */
+    struct checkpointer checkpointer;
     uint64_t published;          /* the watermark in the file */
     struct retention *retention; /* NULL: every event is kept */
     struct retention_gate gate;
@@ -90,14 +91,6 @@ struct store {
 };
 
 /* ---- opening ---- */
-
-static int on_wal(void *arg, sqlite3 *db, const char *name, int pages)
-{
-    (void)db;
-    (void)name;
-    ((struct store *)arg)->wal_pages = pages;
-    return SQLITE_OK;
-}
 
 static bool prepare(struct store *s, char *error, size_t bytes)
 {
@@ -118,10 +111,10 @@ struct store *store_open(const char *data_dir, uint64_t min_free_bytes, char *er
         return NULL;
     }
     s->min_free_bytes = min_free_bytes;
-    bool opened = database_open(&s->base, data_dir, error, error_bytes);
-    if (opened)
-        sqlite3_wal_hook(s->base.db, on_wal, s); /* also turns SQLite's own checkpoints off */
-    if (!opened || !prepare(s, error, error_bytes)) {
+    s->checkpointer.file_fd = -1;
+    if (!database_open(&s->base, data_dir, error, error_bytes) ||
+        !checkpoint_open(&s->checkpointer, s->base.db, data_dir, error, error_bytes) ||
+        !prepare(s, error, error_bytes)) {
         store_close(s);
         return NULL;
     }
@@ -136,7 +129,9 @@ void store_close(struct store *s)
         sqlite3_finalize(s->statements[i]);
     retention_free(s->retention);
     key_rows_finalize(&s->key_rows);
+    checkpoint_close(&s->checkpointer);
     database_close(&s->base);
+    checkpoint_forget_file(&s->checkpointer);
     free(s);
 }
 
@@ -173,25 +168,12 @@ static bool begin(void *self)
     return statement_run(s->statements[STMT_BEGIN]);
 }
 
-static bool checkpoint(struct store *s)
-{
-    int pages = s->wal_pages;
-    int64_t began_mono_ms = now_read().mono_ms;
-    int rc = sqlite3_wal_checkpoint_v2(s->base.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-    s->wal_pages = 0;
-    diag(DIAG_DEBUG, "checkpoint of %d pages took %lld ms", pages,
-         (long long)(now_read().mono_ms - began_mono_ms));
-    if (rc == SQLITE_OK || rc == SQLITE_BUSY)
-        return true;
-    diag(DIAG_ERROR, "checkpoint failed: %s", sqlite3_errmsg(s->base.db));
-    return false;
-}
-
 static bool commit(void *self)
 {
     struct store *s = self;
     return (statement_run(s->statements[STMT_COMMIT]) || FAULT(FAULT_IGNORE_SYNC_ERROR)) &&
-           (s->wal_pages < CHECKPOINT_FULL_PAGES || checkpoint(s));
+           (s->checkpointer.wal_pages < CHECKPOINT_FULL_PAGES ||
+            checkpoint_all(&s->checkpointer) == CHECKPOINT_DONE);
 }
 
 static bool tidy(void *self, bool busy, int64_t *sleep_ms)
@@ -199,11 +181,12 @@ static bool tidy(void *self, bool busy, int64_t *sleep_ms)
     struct store *s = self;
     bool removing = s->retention != NULL && retention_is_behind(s->retention);
     /* Never a checkpoint and a step in one go: a purchase may have come in between. */
-    if (!busy && s->wal_pages >= (removing ? CHECKPOINT_REMOVING_PAGES : CHECKPOINT_IDLE_PAGES)) {
-        /* If it fails it is tried again: SQLite reuses the WAL only once the database is synced. */
-        (void)checkpoint(s);
+    int all_at_pages = removing ? CHECKPOINT_REMOVING_PAGES : CHECKPOINT_IDLE_PAGES;
+    enum checkpointed checkpointed =
+        busy ? CHECKPOINT_NONE : checkpoint_some(&s->checkpointer, all_at_pages);
+    if (checkpointed != CHECKPOINT_NONE) {
         *sleep_ms = removing ? RETENTION_IDLE_MS : *sleep_ms;
-        return true;
+        return checkpointed != CHECKPOINT_LOST;
     }
     if (s->retention == NULL)
         return true;

@@ -35,6 +35,7 @@ MUTANTS = (
     ("ignore-sync-error", "G2", "a failed commit goes on as if it had not", "disk errors"),
     ("ignore-sync-error", "G2", "a failed commit goes on as if it had not",
      "durability: a failed commit stops the process with a clear line"),
+    ("forget-lost-piece", "G2", "a checkpoint whose sync failed is taken for one to try again", "disk errors"),
     ("release-before-claim", "G1", "gives units back before the log says so", "race cancel-promotion"),
     ("double-release", "G1", "an expiry gives its units back twice", "race pay-expiry"),
     ("pay-over-expiry", "G1", "a payment that lost to the expiry counts", "race pay-expiry"),
