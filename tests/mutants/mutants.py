@@ -170,13 +170,20 @@ def unlisted(build):
     return sorted(known - {fault for fault, _, _, _ in MUTANTS})
 
 
+def known_fault(name):
+    """An argument's type: `choices` would refuse an empty list of them."""
+    if name not in {row[0] for row in MUTANTS}:
+        raise argparse.ArgumentTypeError(f"{name!r} is no fault of this list")
+    return name
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--jobs", type=int, default=4)
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
     parser.add_argument("--quick", action="store_true", help="without the crash runs")
     parser.add_argument("--tally")
-    parser.add_argument("faults", nargs="*", metavar="FAULT", choices=[row[0] for row in MUTANTS])
+    parser.add_argument("faults", nargs="*", metavar="FAULT", type=known_fault)
     args = parser.parse_args()
     rows = [row for row in MUTANTS if (not args.faults or row[0] in args.faults)
             and not (args.quick and row[3] == "crash")]
