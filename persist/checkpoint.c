@@ -1,8 +1,7 @@
 /*
  * checkpoint.c: see checkpoint.h.
  *
- * Happy path: copy_piece: copy up to the pin, begin writing, move the pin; … checkpoint_all: let go of the pin, copy
- * the rest, sync.
+ * Happy path: copy_piece: copy up to the pin, move the pin; … checkpoint_all: let go of the pin, copy the rest, sync.
  *
  * Failure modes: pages that could not be written, or a pin that could not be set, are left to the next piece: SQLite
  * counts a piece only when all of it was written, and reuses the WAL only once the database is synced. A sync that
@@ -11,10 +10,6 @@
  * Thread: the store's (checkpoint.h).
  */
 #include "persist/checkpoint.h"
-
-#include <fcntl.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #include "engine/diag.h"
 #include "engine/now.h"
@@ -38,10 +33,7 @@ static int on_wal(void *arg, sqlite3 *db, const char *name, int pages)
 bool checkpoint_open(struct checkpointer *c, sqlite3 *db, const char *data_dir, char *error,
                      size_t error_bytes)
 {
-    char path[DATA_DIR_BYTES_MAX + 16];
-    snprintf(path, sizeof path, "%s/flashd.db", data_dir);
-    *c = (struct checkpointer){.db = db, .file_fd = open(path, O_RDONLY | O_CLOEXEC)};
-    c->pin = database_open_reader(data_dir, error, error_bytes);
+    *c = (struct checkpointer){.db = db, .pin = database_open_reader(data_dir, error, error_bytes)};
     if (c->pin == NULL)
         return false;
     if (sqlite3_prepare_v3(c->pin, "SELECT seq FROM baseline", -1, SQLITE_PREPARE_PERSISTENT,
@@ -55,15 +47,6 @@ void checkpoint_close(struct checkpointer *c)
 {
     sqlite3_finalize(c->hold);
     (void)sqlite3_close(c->pin);
-    c->hold = NULL;
-    c->pin = NULL;
-}
-
-void checkpoint_forget_file(struct checkpointer *c)
-{
-    if (c->file_fd >= 0)
-        (void)close(c->file_fd);
-    c->file_fd = -1;
 }
 
 static void unpin(struct checkpointer *c)
@@ -96,7 +79,6 @@ static enum checkpointed copy_piece(struct checkpointer *c)
     enum checkpointed copied = CHECKPOINT_DONE;
     if (c->pinned_pages > 0) {
         copied = copy_pages(c);
-        (void)sync_file_range(c->file_fd, 0, 0, SYNC_FILE_RANGE_WRITE);
         unpin(c);
     }
     pin(c);

@@ -3,9 +3,9 @@
  *
  * A checkpoint of the whole WAL copies its pages and syncs the database, and commits wait for one to two milliseconds
  * meanwhile. In pieces nobody waits that long: a read transaction of our own, the pin, marks how far the next piece
- * goes, because SQLite copies no further than the snapshot of its oldest reader. Of such a piece it does not sync the
- * database either; the kernel is only asked to begin writing. The last piece, without a pin, copies the few pages that
- * are left, syncs, and lets SQLite begin the WAL anew.
+ * goes, because SQLite copies no further than the snapshot of its oldest reader. It does not sync the database after
+ * such a piece either. The last piece, without a pin, copies the few pages that are left, syncs, and lets SQLite begin
+ * the WAL anew.
  *
  * Until then the WAL keeps every page, so a power loss between two pieces costs nothing: recovery copies them again.
  * A sync that fails is another matter: SQLite counts what a piece has copied as done, and would not copy it again.
@@ -25,7 +25,6 @@ struct checkpointer {
     sqlite3 *db; /* the connection that writes; borrowed */
     sqlite3 *pin;
     sqlite3_stmt *hold; /* the pin's read transaction, while it stands at a row */
-    int file_fd;        /* of flashd.db, to begin writing; -1: left to the kernel */
     int wal_pages;      /* in the WAL after the last commit */
     int pinned_pages;   /* of those, up to the pin */
 };
@@ -35,15 +34,15 @@ bool checkpoint_open(struct checkpointer *checkpointer, sqlite3 *db, const char 
                      char *error, size_t error_bytes);
 /* Before the connection that writes is closed, so that this is the last one: its close checkpoints. */
 void checkpoint_close(struct checkpointer *checkpointer);
-/* After it: closing a descriptor of the file gives up every lock that the process has on it (fcntl(2)). */
-void checkpoint_forget_file(struct checkpointer *checkpointer);
 
 enum checkpointed {
     CHECKPOINT_NONE, /* it was not time */
     CHECKPOINT_DONE, /* as far as others' readers allow */
-    CHECKPOINT_AGAIN, /* it failed, with a line on stderr, and may be tried again: the WAL has its pages still */
-    CHECKPOINT_LOST /* a sync failed: what had been written before it may never reach the disk, and pieces are not
-                       * copied twice. Only a restart is safe: it reads the WAL from the disk and copies all of it */
+    /* It failed, with a line on stderr, and may be tried again: the WAL still has its pages. */
+    CHECKPOINT_AGAIN,
+    /* A sync failed: what had been written before it may never reach the disk, and pieces are not copied twice. Only a
+     * restart is safe: it reads the WAL from the disk and copies all of it. */
+    CHECKPOINT_LOST
 };
 /* In a quiet moment: all of the WAL if it has so many pages, else a piece if it has grown by one since the last. */
 enum checkpointed checkpoint_some(struct checkpointer *checkpointer, int all_at_pages);

@@ -111,7 +111,6 @@ struct store *store_open(const char *data_dir, uint64_t min_free_bytes, char *er
         return NULL;
     }
     s->min_free_bytes = min_free_bytes;
-    s->checkpointer.file_fd = -1;
     if (!database_open(&s->base, data_dir, error, error_bytes) ||
         !checkpoint_open(&s->checkpointer, s->base.db, data_dir, error, error_bytes) ||
         !prepare(s, error, error_bytes)) {
@@ -131,7 +130,6 @@ void store_close(struct store *s)
     key_rows_finalize(&s->key_rows);
     checkpoint_close(&s->checkpointer);
     database_close(&s->base);
-    checkpoint_forget_file(&s->checkpointer);
     free(s);
 }
 
