@@ -117,7 +117,7 @@ void answer_json(struct net *net, struct conn *conn, unsigned status, const stru
     answer_body(net, conn, status, "application/json", body);
 }
 
-static void put_problem(struct text *body, unsigned status, const char *code, const char *detail,
+void answer_put_problem(struct text *body, unsigned status, const char *code, const char *detail,
                         const char *extra)
 {
     text_str(body, "{\"type\":\"urn:flashd:problem:");
@@ -137,7 +137,7 @@ static void problem(struct net *net, struct conn *conn, unsigned status, const c
     char body_buffer[PROBLEM_BYTES_MAX], head_buffer[HEAD_BYTES_MAX];
     struct text body = text_in(body_buffer, sizeof body_buffer);
     struct text head = text_in(head_buffer, sizeof head_buffer);
-    put_problem(&body, status, code, detail, extra);
+    answer_put_problem(&body, status, code, detail, extra);
     count_answer(net, status);
     put_head(net, conn, &head, status, problem_type, body.len);
     if (allow != NULL) {
@@ -172,7 +172,7 @@ static const struct refusal *refusal_now(struct net *net, const struct conn *con
     char buffer[PROBLEM_BYTES_MAX];
     struct text body = text_in(buffer, sizeof buffer);
     struct text whole = text_in(refusal->text, sizeof refusal->text);
-    put_problem(&body, row->http_status, row->code, row->detail, NULL);
+    answer_put_problem(&body, row->http_status, row->code, row->detail, NULL);
     put_head(net, conn, &whole, row->http_status, problem_type, body.len);
     text_str(&whole, "\r\n");
     text_bytes(&whole, body.start, body.len);

@@ -15,6 +15,9 @@ void answer_json(struct net *net, struct conn *conn, unsigned status, const stru
 /* RFC 9457. detail names what was wrong; extra is NULL or more members, starting with a comma. */
 void answer_problem(struct net *net, struct conn *conn, unsigned status, const char *code,
                     const char *detail, const char *extra);
+/* Its body alone: any thread. */
+void answer_put_problem(struct text *body, unsigned status, const char *code, const char *detail,
+                        const char *extra);
 /* 405 with the methods that are allowed, such as "GET, HEAD". */
 void answer_wrong_method(struct net *net, struct conn *conn, const char *allow);
 /* An outcome of the engine as a problem. */

@@ -168,7 +168,7 @@ int64_t body_time(struct body *body, const char *field)
     else if (value.type == VALUE_STRING &&
              !timestamp_parse(value.string.data, value.string.len, &wall_ms))
         wall_ms = -1;
-    if (wall_ms < 0 || wall_ms > TIMESTAMP_MS_MAX)
+    if (wall_ms < 0 || wall_ms > WALL_MS_MAX)
         body_wrong(body, field, "must be a time: ISO 8601 with a zone, or epoch milliseconds");
     return wall_ms;
 }

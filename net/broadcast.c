@@ -24,8 +24,8 @@ enum {
     CQ_ENTRIES = 16384,
     PAGES_A_ROUND = 8,
     QUIET_SLEEP_MS = 250,
-    LOOK_AGAIN_MS =
-        2, /* to see whether a user's snapshot can be written, if nothing else wakes the thread */
+    /* Whether a user's snapshot can be written, if no event or reply says so before. */
+    LOOK_AGAIN_MS = 2,
     CLOSE_EVERY_MS = 10 /* while stopping */
 };
 

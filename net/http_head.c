@@ -16,6 +16,7 @@
 
 #include "engine/step.h"
 #include "net/http_internal.h"
+#include "net/pairs.h"
 
 /* A field is stored once; a second one gets the row's refusal. */
 static const struct {
@@ -187,7 +188,7 @@ static enum refusal keep_field(struct http_block *block)
             if (block->fields[i].at != 0) {
                 return field_rows[i].repeated;
             }
-            block->fields[i] = text_of(block, http_without_outer_space(value));
+            block->fields[i] = text_of(block, slice_trimmed(value));
             break;
         }
     }
@@ -344,7 +345,7 @@ static struct slice last_coding(struct slice list)
     while (at > 0 && list.data[at - 1] != ',') {
         at--;
     }
-    return http_without_outer_space(http_slice_from(list, at));
+    return slice_trimmed(http_slice_from(list, at));
 }
 
 /* Takes exactly "chunked", and only if llhttp agrees: it refuses a tab after the word, and so may other
@@ -361,7 +362,7 @@ static enum refusal take_transfer_encoding(struct http_block *block)
         block->framing = FRAMING_CHUNKED;
         return (block->grammar.flags & F_CHUNKED) != 0 ? REFUSE_NOTHING : REFUSE_CODING;
     }
-    struct slice first = http_without_outer_space(http_slice_until(value, ','));
+    struct slice first = slice_trimmed(http_slice_until(value, ','));
     bool unknown = first.len > 0 && !http_equals_ignoring_case(first, LITERAL("chunked"));
     bool ends = http_equals_ignoring_case(last_coding(value), LITERAL("chunked"));
     return unknown && ends ? REFUSE_CODING_UNKNOWN : REFUSE_CODING;

@@ -183,7 +183,6 @@ bool http_equals_ignoring_case(struct slice text, const char *lower, size_t len)
 struct slice http_slice_from(struct slice text, size_t from);
 /* Up to the first c, or all of it. */
 struct slice http_slice_until(struct slice text, char c);
-struct slice http_without_outer_space(struct slice text);
 /* uri-host [":" port], as RFC 9110 wants it in Host; the port may be empty. */
 bool http_is_host(struct slice host);
 

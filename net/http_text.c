@@ -78,17 +78,6 @@ struct slice http_slice_until(struct slice text, char c)
     return (struct slice){text.data, found != NULL ? (size_t)(found - text.data) : text.len};
 }
 
-struct slice http_without_outer_space(struct slice text)
-{
-    while (text.len > 0 && (text.data[0] == ' ' || text.data[0] == '\t')) {
-        text = http_slice_from(text, 1);
-    }
-    while (text.len > 0 && (text.data[text.len - 1] == ' ' || text.data[text.len - 1] == '\t')) {
-        text.len--;
-    }
-    return text;
-}
-
 /* ---- hosts ---- */
 
 /* The length of an IPv6 address with its brackets; 0 if it is none. */

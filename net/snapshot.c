@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "net/answer.h"
 #include "net/replies.h"
 #include "net/stream.h"
 #include "net/timestamp.h"
@@ -52,19 +53,17 @@ static void put_head(struct broadcaster *b, struct stream *s)
 
 static void refuse(struct broadcaster *b, struct stream *s, const char *detail)
 {
-    char answer[HEAD_BYTES_MAX + 512], body[512], date[TIMESTAMP_HTTP_BYTES];
+    char head[HEAD_BYTES_MAX], buffer[512], date[TIMESTAMP_HTTP_BYTES];
+    struct text body = text_in(buffer, sizeof buffer);
     timestamp_http(b->now.wall_ms, date);
-    int bytes =
-        snprintf(body, sizeof body,
-                 "{\"type\":\"urn:flashd:problem:overload\",\"title\":\"Service Unavailable\","
-                 "\"status\":503,\"detail\":\"%s\",\"code\":\"overload\"}",
-                 detail);
-    snprintf(answer, sizeof answer,
+    answer_put_problem(&body, 503, "overload", detail, NULL);
+    snprintf(head, sizeof head,
              "HTTP/1.1 503 Service Unavailable\r\nDate: %s\r\n"
              "Content-Type: application/problem+json\r\nCache-Control: no-store\r\n"
-             "Retry-After: 5\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s",
-             date, bytes, body);
-    put_str(b, s, answer);
+             "Retry-After: 5\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n",
+             date, body.len);
+    put_str(b, s, head);
+    (void)stream_put(b, s, body.start, body.len);
     s->close_after = true;
     atomic_fetch_add_explicit(&b->stats.refused, 1, memory_order_relaxed);
 }

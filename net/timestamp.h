@@ -12,7 +12,6 @@
 #include <stdint.h>
 
 enum { TIMESTAMP_HTTP_BYTES = 32 };
-#define TIMESTAMP_MS_MAX INT64_C(253402300799999) /* end of the year 9999 */
 
 /* "2026-01-02T03:04:05Z", with an optional fraction of seconds (cut to ms) after a point or a comma, or
  * without seconds; "Z", "+hh:mm", "+hhmm" or "+hh". False for anything else (no zone, week and ordinal dates,

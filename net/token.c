@@ -16,8 +16,6 @@
  */
 #include "net/token.h"
 
-#include "net/pairs.h"
-
 #include <errno.h>
 #include <jansson.h>
 #include <jwt.h>
@@ -28,8 +26,10 @@
 
 #include "engine/bounds.h"
 #include "engine/check.h"
+#include "engine/now.h"
 #include "engine/step.h"
 #include "engine/text.h"
+#include "net/pairs.h"
 
 enum {
     HMAC_BYTES = crypto_auth_hmacsha256_BYTES,
@@ -37,7 +37,6 @@ enum {
 };
 
 static const int64_t ttl_s_max = INT64_C(100) * 366 * 24 * 3600;
-static const int64_t mint_now_ms_max = INT64_C(253402300799999); /* the year 9999's end */
 
 static_assert(sizeof((struct identity *)0)->subject == BUYER_NAME_BYTES_MAX + 1,
               "a user id is a buyer's name");
@@ -311,7 +310,7 @@ bool token_mint(const struct token_key *key, enum token_role role, const char *s
 {
     MUST(key != NULL && subject != NULL && out != NULL, "token_mint() has its arguments");
     if (!is_usable(key) || !is_subject(subject) || (unsigned)role > ROLE_ADMIN || ttl_s < 1 ||
-        ttl_s > ttl_s_max || now_ms < 0 || now_ms > mint_now_ms_max)
+        ttl_s > ttl_s_max || now_ms < 0 || now_ms > WALL_MS_MAX)
         return false;
     jwt_t *jwt = NULL;
     if (jwt_new(&jwt) != 0)
