@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "engine/check.h"
+#include "engine/lines.h"
 
 enum { EXIT_COMMIT_FAILED = 70 };
 
@@ -30,13 +31,6 @@ static bool init_ports(struct engine *e)
     return true;
 }
 
-/* Zeroed, aligned to cache lines; NULL when out of memory. */
-static void *new_lines(size_t bytes)
-{
-    void *lines = aligned_alloc(CACHE_LINE_BYTES, bytes);
-    return lines != NULL ? memset(lines, 0, bytes) : NULL;
-}
-
 bool engine_init(struct engine *e, struct engine_options options, struct journal_store store)
 {
     MUST(options.workers >= 1 && options.workers <= WORKERS_MAX,
@@ -46,8 +40,8 @@ bool engine_init(struct engine *e, struct engine_options options, struct journal
     e->options = options;
     atomic_init(&e->sole_active, SOLE_ACTIVE_NONE);
     atomic_init(&e->published, options.published);
-    e->workers = new_lines(options.workers * sizeof *e->workers);
-    e->ports = new_lines(options.ports * sizeof *e->ports);
+    e->workers = lines_new(options.workers * sizeof *e->workers);
+    e->ports = lines_new(options.ports * sizeof *e->ports);
     e->sales = calloc(SALES_MAX, sizeof *e->sales);
     if (e->workers == NULL || e->ports == NULL || e->sales == NULL)
         return false;

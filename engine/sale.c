@@ -7,7 +7,8 @@
 #include "engine/sale.h"
 
 #include <stdlib.h>
-#include <string.h>
+
+#include "engine/lines.h"
 
 static const char *const state_names[SALE_STATE_COUNT] = {
     [SALE_UPCOMING] = "UPCOMING", [SALE_ACTIVE] = "ACTIVE",  [SALE_PAUSED] = "PAUSED",
@@ -22,10 +23,7 @@ const char *sale_state_name(enum sale_state state)
 
 struct sale *sale_new(void)
 {
-    struct sale *sale = aligned_alloc(CACHE_LINE_BYTES, sizeof *sale);
-    if (sale != NULL)
-        memset(sale, 0, sizeof *sale);
-    return sale;
+    return lines_new(sizeof(struct sale));
 }
 
 void sale_free(struct sale *sale)

@@ -17,6 +17,7 @@
 
 #include "engine/check.h"
 #include "engine/diag.h"
+#include "engine/lines.h"
 #include "net/stream.h"
 
 enum {
@@ -54,13 +55,11 @@ static bool allocate_parts(struct broadcaster *b)
 struct broadcaster *broadcast_open(const struct broadcast_options *options, struct engine *engine,
                                    char *error, size_t error_bytes)
 {
-    struct broadcaster *b = aligned_alloc(
-        CACHE_LINE_BYTES, (sizeof *b + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES);
+    struct broadcaster *b = lines_new(sizeof *b);
     if (b == NULL) {
         snprintf(error, error_bytes, "out of memory");
         return NULL;
     }
-    memset(b, 0, sizeof *b);
     b->options = *options;
     b->caps = (struct caps){.streams_max = options->streams_max,
                             .per_address_max = options->streams_per_address_max};
