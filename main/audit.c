@@ -14,6 +14,7 @@
 
 #include "engine/now.h"
 #include "engine/text.h"
+#include "main/complain.h"
 #include "main/hash.h"
 #include "persist/audit.h"
 #include "persist/database.h"
@@ -21,7 +22,6 @@
 
 enum {
     EXIT_DIVERGENT = 1,
-    EXIT_USAGE = 2,
     PATH_BYTES_MAX = 1024,
     BAR_CHARS = 30,
     BAR_EVERY_MS = 100,
@@ -166,8 +166,7 @@ int audit_run(int argc, char **argv)
             good = false;
     }
     if (dir == NULL || !good) {
-        fprintf(stderr, "flashd: usage: flashd audit DIR [--json]\n");
-        return EXIT_USAGE;
+        return complain("usage: flashd audit DIR [--json]");
     }
     struct bar bar = {.shown = isatty(STDERR_FILENO) == 1};
     int64_t began_mono_ms = now_read().mono_ms;

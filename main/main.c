@@ -21,6 +21,7 @@
 #include "engine/diag.h"
 #include "engine/engine.h"
 #include "main/audit.h"
+#include "main/complain.h"
 #include "main/demo.h"
 #include "main/hash.h"
 #include "main/mint.h"
@@ -33,7 +34,7 @@
 #include "persist/recovery.h"
 #include "persist/store.h"
 
-enum { EXIT_USAGE = 2, LINE_BYTES_MAX = 1024, DAY_MS = 24 * 3600 * 1000 };
+enum { LINE_BYTES_MAX = 1024, DAY_MS = 24 * 3600 * 1000 };
 
 /* What a running flashd consists of; main owns it. */
 struct process {
@@ -61,12 +62,6 @@ static int usage(FILE *out, int status)
             FLASHD_VERSION);
     settings_print_help(out);
     return status;
-}
-
-static int complain(const char *line)
-{
-    fprintf(stderr, "flashd: %s\n", line);
-    return EXIT_USAGE;
 }
 
 /* ---- serving ---- */

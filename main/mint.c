@@ -12,16 +12,9 @@
 #include <string.h>
 
 #include "engine/now.h"
+#include "main/complain.h"
 #include "main/settings.h"
 #include "net/token.h"
-
-enum { EXIT_USAGE = 2 };
-
-static int complain(const char *line)
-{
-    fprintf(stderr, "flashd: %s\n", line);
-    return EXIT_USAGE;
-}
 
 struct token_request {
     const char *role, *subject, *ttl;

@@ -25,6 +25,21 @@
 
 enum { BUSY_MS = 2000 }; /* how long to wait for a lock that another connection holds */
 
+static const char file_name[] = "flashd.db", wal_name[] = "flashd.db-wal",
+                  lock_name[] = "flashd.lock";
+
+/* Into a data directory. */
+struct path {
+    char text[DATA_DIR_BYTES_MAX + 16];
+};
+
+static struct path path_of(const char *dir, const char *name)
+{
+    struct path path;
+    snprintf(path.text, sizeof path.text, "%s/%s", dir, name);
+    return path;
+}
+
 static bool complain(char *error, size_t bytes, const char *what, const char *name, const char *why)
 {
     snprintf(error, bytes, "%s %s: %s", what, name, why);
@@ -35,11 +50,10 @@ static bool complain(char *error, size_t bytes, const char *what, const char *na
  * read-only (EINVAL, EROFS): nothing more can be done there. */
 static bool sync_directory(const char *dir, const char *below)
 {
-    char path[DATA_DIR_BYTES_MAX + 4];
-    snprintf(path, sizeof path, "%s/%s", dir, below);
+    const struct path path = path_of(dir, below);
     if (FAULT(FAULT_FORGET_DIRECTORY))
         return true;
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(path.text, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return false;
     bool synced = fsync(fd) == 0 || errno == EINVAL || errno == EROFS;
@@ -51,7 +65,7 @@ static bool sync_directory(const char *dir, const char *below)
 
 static bool lock_dir(struct database *d, char *error, size_t bytes)
 {
-    char path[DATA_DIR_BYTES_MAX + 16];
+    const struct path path = path_of(d->dir, lock_name);
     struct stat found;
     if (mkdir(d->dir, 0700) != 0 && errno != EEXIST)
         return complain(error, bytes, "cannot create data directory", d->dir, strerror(errno));
@@ -61,10 +75,9 @@ static bool lock_dir(struct database *d, char *error, size_t bytes)
      * this user may not read is left to whoever made the directory. */
     if (!sync_directory(d->dir, "..") && errno != EACCES)
         return complain(error, bytes, "cannot sync the parent of", d->dir, strerror(errno));
-    snprintf(path, sizeof path, "%s/flashd.lock", d->dir);
-    d->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    d->lock_fd = open(path.text, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (d->lock_fd < 0)
-        return complain(error, bytes, "cannot open", path, strerror(errno));
+        return complain(error, bytes, "cannot open", path.text, strerror(errno));
     if (flock(d->lock_fd, LOCK_EX | LOCK_NB) != 0)
         return complain(error, bytes, "data directory", d->dir,
                         "another flashd is using it (flashd.lock is held)");
@@ -77,33 +90,37 @@ static bool lock_dir(struct database *d, char *error, size_t bytes)
  * disk. */
 static bool reread_log(const struct database *d, char *error, size_t bytes)
 {
-    char path[DATA_DIR_BYTES_MAX + 16];
-    snprintf(path, sizeof path, "%s/flashd.db-wal", d->dir);
-    int fd = FAULT(FAULT_TRUST_CACHE) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    const struct path path = path_of(d->dir, wal_name);
+    int fd = FAULT(FAULT_TRUST_CACHE) ? -1 : open(path.text, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return true; /* there is none; if it may not be read, SQLite will complain */
     bool synced = fsync(fd) == 0;
     int why = errno;
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
     (void)close(fd);
-    return synced || complain(error, bytes, "cannot sync", path, strerror(why));
+    return synced || complain(error, bytes, "cannot sync", path.text, strerror(why));
+}
+
+/* With something in it. */
+static bool has_wal(const char *dir)
+{
+    const struct path path = path_of(dir, wal_name);
+    struct stat found;
+    return stat(path.text, &found) == 0 && found.st_size > 0;
 }
 
 /* Refuses a WAL beside a missing or empty database. SQLite would take it for a leftover and delete it, but it may be
  * all that is left of the data. */
 static bool check_log(const char *dir, char *error, size_t bytes)
 {
-    char path[DATA_DIR_BYTES_MAX + 16], log[DATA_DIR_BYTES_MAX + 16];
-    struct stat database, left;
-    snprintf(path, sizeof path, "%s/flashd.db", dir);
-    snprintf(log, sizeof log, "%s/flashd.db-wal", dir);
-    bool gone = stat(path, &database) != 0 ? errno == ENOENT : database.st_size == 0;
-    if (!gone || stat(log, &left) != 0 || left.st_size == 0)
+    const struct path path = path_of(dir, file_name);
+    struct stat found;
+    bool gone = stat(path.text, &found) != 0 ? errno == ENOENT : found.st_size == 0;
+    if (!gone || !has_wal(dir))
         return true;
-    return complain(error, bytes, "database check \"log\" failed for", path,
-                    "it is missing or empty, and its write-ahead log flashd.db-wal is not; put the "
-                    "file back, or"
-                    " move the log away to begin anew");
+    return complain(error, bytes, "database check \"log\" failed for", path.text,
+                    "it is missing or empty, and its write-ahead log flashd.db-wal is not; put the"
+                    " file back, or move the log away to begin anew");
 }
 
 bool database_fail(sqlite3 *db, const char *check, char *error, size_t bytes)
@@ -159,12 +176,11 @@ static bool check_version(sqlite3 *db, char *error, size_t bytes)
 
 static bool open_db(struct database *d, char *error, size_t bytes)
 {
-    char path[DATA_DIR_BYTES_MAX + 16];
-    snprintf(path, sizeof path, "%s/flashd.db", d->dir);
-    if (sqlite3_open_v2(path, &d->db,
+    const struct path path = path_of(d->dir, file_name);
+    if (sqlite3_open_v2(path.text, &d->db,
                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
                         NULL) != SQLITE_OK)
-        return complain(error, bytes, "cannot open", path, sqlite3_errmsg(d->db));
+        return complain(error, bytes, "cannot open", path.text, sqlite3_errmsg(d->db));
     (void)sqlite3_busy_timeout(d->db, BUSY_MS); /* a reader may recover the WAL after a crash */
     if (sqlite3_exec(
             d->db,
@@ -285,13 +301,13 @@ void database_close(struct database *d)
 
 sqlite3 *database_open_reader(const char *data_dir, char *error, size_t bytes)
 {
-    char path[DATA_DIR_BYTES_MAX + 16];
+    const struct path path = path_of(data_dir, file_name);
     sqlite3 *db = NULL;
-    snprintf(path, sizeof path, "%s/flashd.db", data_dir);
-    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
+    if (sqlite3_open_v2(path.text, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) ==
+            SQLITE_OK &&
         sqlite3_busy_timeout(db, BUSY_MS) == SQLITE_OK)
         return db;
-    (void)complain(error, bytes, "cannot open", path, sqlite3_errmsg(db));
+    (void)complain(error, bytes, "cannot open", path.text, sqlite3_errmsg(db));
     (void)sqlite3_close(db);
     return NULL;
 }
@@ -310,17 +326,17 @@ static void immutable_uri(const char *path, char uri[3 * DATA_DIR_BYTES_MAX + 96
 
 /* For a directory that this user cannot write to: a read-only medium, another user's copy. SQLite cannot create its
  * -shm file there, and nobody writes: with a WAL, the database is read without locks; without one, as immutable. */
-static int open_unshared(const char *path, sqlite3 **db)
+static int open_unshared(const char *data_dir, sqlite3 **db)
 {
-    char uri[3 * DATA_DIR_BYTES_MAX + 96], log[DATA_DIR_BYTES_MAX + 24];
-    struct stat found;
-    snprintf(log, sizeof log, "%s-wal", path);
-    if (stat(log, &found) != 0 || found.st_size == 0) {
-        immutable_uri(path, uri);
+    const struct path path = path_of(data_dir, file_name);
+    char uri[3 * DATA_DIR_BYTES_MAX + 96];
+    if (!has_wal(data_dir)) {
+        immutable_uri(path.text, uri);
         return sqlite3_open_v2(uri, db,
                                SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_URI, NULL);
     }
-    int rc = sqlite3_open_v2(path, db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, "unix-none");
+    int rc =
+        sqlite3_open_v2(path.text, db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, "unix-none");
     return rc != SQLITE_OK ? rc
                            : sqlite3_exec(*db, "PRAGMA locking_mode=EXCLUSIVE", NULL, NULL, NULL);
 }
@@ -342,22 +358,21 @@ static bool is_damage(sqlite3 *db)
 sqlite3 *database_open_snapshot(const char *data_dir, bool *damaged, char *error,
                                 size_t error_bytes)
 {
-    char path[DATA_DIR_BYTES_MAX + 16];
+    const struct path path = path_of(data_dir, file_name);
     sqlite3 *db = NULL;
-    snprintf(path, sizeof path, "%s/flashd.db", data_dir);
     *damaged = !check_log(data_dir, error, error_bytes);
     if (*damaged)
         return NULL;
-    int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+    int rc = sqlite3_open_v2(path.text, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
     bool begun = rc == SQLITE_OK && begin_snapshot(db);
     bool refused = sqlite3_errcode(db) == SQLITE_CANTOPEN || sqlite3_errcode(db) == SQLITE_READONLY;
     if (rc == SQLITE_OK && !begun && refused && access(data_dir, W_OK) != 0) {
         (void)sqlite3_close(db);
-        rc = open_unshared(path, &db);
+        rc = open_unshared(data_dir, &db);
         begun = rc == SQLITE_OK && begin_snapshot(db);
     }
     if (rc != SQLITE_OK)
-        (void)complain(error, error_bytes, "cannot open", path, sqlite3_errmsg(db));
+        (void)complain(error, error_bytes, "cannot open", path.text, sqlite3_errmsg(db));
     else if (!begun)
         (void)database_fail(db, "open", error, error_bytes);
     else if (check_version(db, error, error_bytes)) {
