@@ -119,13 +119,13 @@ static bool read_types(char *types, uint32_t *kinds)
         types[len - 1] = '\0'; /* one comma may end the list */
     for (char *rest = types; rest != NULL;) {
         const char *name = strsep(&rest, ",");
-        int kind = 0;
-        while (kind < EVENT_KIND_COUNT &&
-               strcmp(event_row((enum event_kind)kind)->wire_name, name) != 0)
-            kind++;
-        if (kind == EVENT_KIND_COUNT)
+        uint32_t named = 0; /* more than one bit for a name that two kinds share */
+        for (int kind = 0; kind < EVENT_KIND_COUNT; kind++)
+            if (strcmp(event_row((enum event_kind)kind)->wire_name, name) == 0)
+                named |= 1u << kind;
+        if (named == 0)
             return false;
-        *kinds |= 1u << kind;
+        *kinds |= named;
     }
     return true;
 }
