@@ -1,9 +1,9 @@
 /*
  * loop.c: see loop.h.
  *
- * user_data is the link's index and the operation. A link is connected again only after the connect and receive
- * of its last life have completed (`pending`), so neither can be mistaken for a new life's. Sends are not
- * counted: a failed one closes the link, and its completion may come in the next life.
+ * user_data is the link's life, its index and the operation. A link is connected again only after the connect
+ * and receive of its last life have completed (`pending`). Sends are not counted: the completion of one that
+ * failed may come in a later life, and is told by its number.
  *
  * A receive that finds no buffer (ENOBUFS) is armed again, for the next round: by then buffers are back.
  *
@@ -143,7 +143,8 @@ static struct io_uring_sqe *take_sqe(struct link *link)
 
 static void label(struct io_uring_sqe *sqe, const struct link *link, enum operation operation)
 {
-    io_uring_sqe_set_data64(sqe, (uint64_t)link->index << 8 | (uint64_t)operation);
+    io_uring_sqe_set_data64(sqe, (uint64_t)link->life << 40 | (uint64_t)link->index << 8 |
+                                     (uint64_t)operation);
 }
 
 static void arm_receive(struct link *link)
@@ -171,6 +172,7 @@ void link_connect(struct link *link)
     int on = 1;
     llhttp_init(&link->parser, HTTP_RESPONSE, &link->loop->settings);
     link->parser.data = link;
+    link->life++;
     link->error = 0;
     link->fd = socket(address->at.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (link->fd < 0) {
@@ -258,10 +260,12 @@ static void received(struct link *link, const struct io_uring_cqe *cqe)
 
 static void complete(struct loop *loop, const struct io_uring_cqe *cqe)
 {
-    uint64_t index = cqe->user_data >> 8;
+    uint32_t index = (uint32_t)(cqe->user_data >> 8);
     if (index >= loop->link_count)
         return;
     struct link *link = &loop->links[index];
+    if (link->life != cqe->user_data >> 40)
+        return; /* a send of an earlier life */
     switch ((enum operation)(cqe->user_data & 0xff)) {
     case OP_CONNECT:
         connected(link, cqe->res);
@@ -269,7 +273,7 @@ static void complete(struct loop *loop, const struct io_uring_cqe *cqe)
     case OP_RECEIVE:
         received(link, cqe);
         return;
-    case OP_SEND: /* only after a failure; the life that it belongs to may be over */
+    case OP_SEND: /* only after a failure */
         if (link->state == LINK_OPEN && cqe->res != -ECANCELED) {
             link->error = cqe->res < 0 ? -cqe->res : EPIPE;
             link_close(link);

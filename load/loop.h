@@ -37,8 +37,9 @@ struct link {
     llhttp_t parser;
     struct loop *loop;
     uint32_t index;
-    uint8_t state;   /* enum link_state */
-    uint8_t pending; /* completions to come: connect, receive */
+    uint32_t life : 24; /* how often it was connected, modulo 2^24 */
+    uint8_t state;      /* enum link_state */
+    uint8_t pending;    /* completions to come: connect, receive */
     int fd;
     int error; /* errno of why it closed; 0: the server closed it, or we did */
     uint32_t request_bytes;
