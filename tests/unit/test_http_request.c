@@ -1,189 +1,15 @@
 /*
- * test_http.c: net/http.h, message by message.
+ * test_http_request.c: what one request is: the heads, bodies and chunks that are read and those
+ * that are refused, the limits of each, what is asked to continue, and what the request then says.
  *
  * Every message of the tables is fed in one piece, byte by byte, and cut in two at every position
  * (long ones: at many). The outcome must be the same each time, and a request's end, too.
- * Pieces are fed from blocks of exactly their size, freed right after, so that the sanitizers see a
- * read beyond a piece and a pointer kept into it.
  *
- * The last test mutates valid messages at random and compares ways of cutting them. It prints its
- * seed; HTTP_TEST_SEED repeats one.
+ * Thread: one.
  */
-#include <malloc.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include <cmocka.h>
-
-#include "net/http.h"
-
-/* ---- memory: what this program and the parser hold, counted (CMakeLists.txt wraps the calls) ---- */
-
-static size_t held_bytes;
-
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *memory, size_t bytes);
-void __real_free(void *memory);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *memory, size_t bytes);
-void __wrap_free(void *memory);
-
-static void *hold(void *memory)
-{
-    held_bytes += malloc_usable_size(memory);
-    return memory;
-}
-
-void *__wrap_malloc(size_t bytes)
-{
-    return hold(__real_malloc(bytes));
-}
-
-void *__wrap_calloc(size_t count, size_t bytes)
-{
-    return hold(__real_calloc(count, bytes));
-}
-
-void *__wrap_realloc(void *memory, size_t bytes)
-{
-    held_bytes -= malloc_usable_size(memory);
-    return hold(__real_realloc(memory, bytes));
-}
-
-void __wrap_free(void *memory)
-{
-    held_bytes -= malloc_usable_size(memory);
-    __real_free(memory);
-}
-
-/* ---- feeding ---- */
-
-/* What became of a message, as text: "GET /a?b keep", "400 bad-request: ...", "more HEAD". */
-struct outcome {
-    enum http_fed fed;
-    size_t taken;
-    int continues;
-    uint16_t status;
-    bool http_1_0;
-    char text[HTTP_BODY_BYTES_MAX + HTTP_REQUEST_LINE_BYTES_MAX + HTTP_HEAD_BYTES_MAX + 256];
-};
-
-static const char *const method_names[] = {"GET",   "HEAD",   "POST",    "PUT",
-                                           "PATCH", "DELETE", "OPTIONS", "OTHER"};
-static const char *const phase_names[] = {"IDLE", "HEAD", "BODY", "COMPLETE"};
-
-static void add(struct outcome *outcome, const char *label, struct slice slice)
-{
-    if (slice.data != NULL) {
-        size_t at = strlen(outcome->text);
-        snprintf(outcome->text + at, sizeof outcome->text - at, "%s%.*s", label, (int)slice.len,
-                 slice.data);
-    }
-}
-
-static void describe_request(struct outcome *outcome, const struct http_request *request)
-{
-    snprintf(outcome->text, sizeof outcome->text, "%s ", method_names[request->method]);
-    add(outcome, "", request->path);
-    add(outcome, "?", request->query);
-    add(outcome, " authorization=", request->authorization);
-    add(outcome, " type=", request->content_type);
-    add(outcome, " cookie=", request->cookie);
-    add(outcome, " key=", request->idempotency_key);
-    add(outcome, " signature=", request->flashd_signature);
-    add(outcome, " last=", request->last_event_id);
-    add(outcome, request->body.len > 0 ? " body=" : "", request->body);
-    add(outcome, " ",
-        (struct slice){request->keep_alive ? "keep" : "close", request->keep_alive ? 4 : 5});
-}
-
-static void describe(struct outcome *outcome, const struct http_parser *parser)
-{
-    outcome->text[0] = '\0';
-    outcome->status = 0;
-    outcome->http_1_0 = false;
-    if (outcome->fed == HTTP_FED_REQUEST) {
-        outcome->http_1_0 = http_parser_request(parser)->is_http_1_0;
-        assert_int_equal(http_parser_phase(parser), HTTP_PHASE_COMPLETE);
-        describe_request(outcome, http_parser_request(parser));
-    } else if (outcome->fed == HTTP_FED_ERROR) {
-        const struct http_error *error = http_parser_error(parser);
-        assert_non_null(error);
-        assert_non_null(error->code);
-        assert_non_null(error->detail);
-        outcome->status = error->status;
-        snprintf(outcome->text, sizeof outcome->text, "%d %s: %s", error->status, error->code,
-                 error->detail);
-    } else {
-        snprintf(outcome->text, sizeof outcome->text, "more %s",
-                 phase_names[http_parser_phase(parser)]);
-    }
-}
-
-/* Feeds one piece, again after each "continue"; false once the message is over. */
-static bool feed_piece(struct http_parser *parser, const char *data, size_t len,
-                       struct outcome *outcome)
-{
-    char *piece = malloc(len);
-    memcpy(piece, data, len);
-    size_t at = 0;
-    do {
-        size_t taken = SIZE_MAX;
-        outcome->fed = http_parser_feed(parser, piece + at, len - at, &taken);
-        assert_true(taken <= len - at);
-        at += taken;
-        outcome->continues += outcome->fed == HTTP_FED_CONTINUE;
-    } while (at < len && outcome->fed == HTTP_FED_CONTINUE);
-    free(piece);
-    outcome->taken += at;
-    bool over = outcome->fed == HTTP_FED_REQUEST || outcome->fed == HTTP_FED_ERROR;
-    assert_true(over || at == len);
-    return !over;
-}
-
-/* Pieces of first bytes, then of rest bytes each. */
-static void feed_to(struct http_parser *parser, const char *data, size_t len, size_t first,
-                    size_t rest, struct outcome *outcome)
-{
-    outcome->taken = 0;
-    outcome->continues = 0;
-    outcome->fed = HTTP_FED_MORE;
-    size_t piece = first;
-    for (size_t at = 0; at < len; at += piece, piece = rest) {
-        piece = piece < len - at ? piece : len - at;
-        if (!feed_piece(parser, data + at, piece, outcome)) {
-            break;
-        }
-    }
-    describe(outcome, parser);
-}
-
-static void feed_cut(const char *data, size_t len, size_t first, size_t rest,
-                     struct outcome *outcome)
-{
-    struct http_parser *parser = http_parser_new();
-    feed_to(parser, data, len, first, rest, outcome);
-    http_parser_free(parser);
-}
-
-static struct outcome whole, cut; /* large: not on the stack */
-
-static void assert_same_outcome(const char *title, const char *how, size_t position)
-{
-    bool same_end = whole.fed == HTTP_FED_ERROR || whole.taken == cut.taken;
-    if (strcmp(whole.text, cut.text) != 0 || !same_end) {
-        fail_msg("%s: in one piece \"%s\" after %zu bytes, %s %zu \"%s\" after %zu bytes", title,
-                 whole.text, whole.taken, how, position, cut.text, cut.taken);
-    }
-}
+#include "tests/unit/http_feed.h"
 
 /* Leaves the outcome in whole. */
 static void feed_all_ways(const char *title, const char *data, size_t len)
@@ -241,11 +67,6 @@ static void assert_outcomes(const struct message *rows, size_t count)
 #define ASSERT_OUTCOMES(rows) assert_outcomes(rows, sizeof(rows) / sizeof((rows)[0]))
 
 /* clang-format off */
-#define HOST "Host: a\r\n"
-#define GET(fields) "GET / HTTP/1.1\r\n" HOST fields "\r\n"
-#define POST(fields, body) "POST / HTTP/1.1\r\n" HOST fields "\r\n" body
-#define CHUNKED(body) POST("Transfer-Encoding: chunked\r\n", body)
-
 static const struct message requests[] = {
     ACCEPT("the smallest request", GET(""), "GET / keep"),
     ACCEPT("a purchase",
@@ -615,27 +436,6 @@ static void test_only_100_continue_may_be_expected(void **state)
 
 /* ---- limits: at exactly the limit, and one beyond ---- */
 
-static char message[160 * 1024];
-static size_t message_len;
-
-static void begin(const char *text)
-{
-    message_len = strlen(text);
-    memcpy(message, text, message_len);
-}
-
-static void more(const char *text)
-{
-    memcpy(message + message_len, text, strlen(text));
-    message_len += strlen(text);
-}
-
-static void fill(char c, size_t count)
-{
-    memset(message + message_len, c, count);
-    message_len += count;
-}
-
 static void assert_message(const char *title, uint16_t status, const char *word)
 {
     feed_all_ways(title, message, message_len);
@@ -799,236 +599,7 @@ static void test_16_empty_lines_are_the_most(void **state)
     assert_message("one beyond", 400, "empty lines");
 }
 
-/* ---- one connection, several calls ---- */
-
-struct connection {
-    struct http_parser *parser;
-    size_t taken;
-};
-
-static enum http_fed feed(struct connection *connection, const char *text)
-{
-    return http_parser_feed(connection->parser, text, strlen(text), &connection->taken);
-}
-
-static struct connection connect_one(void)
-{
-    struct connection connection = {http_parser_new(), 0};
-    assert_non_null(connection.parser);
-    return connection;
-}
-
-static void test_pipelined_requests_are_left_for_later(void **state)
-{
-    (void)state;
-    static const char pipeline[] = POST("Content-Length: 2\r\n", "hi")
-        GET("") "\r\n" CHUNKED("2;x\r\nho\r\n0\r\nT: u\r\n\r\n") GET("Connection: close\r\n");
-    static const char *const expected[] = {"POST / body=hi keep", "GET / keep",
-                                           "POST / body=ho keep", "GET / close"};
-    for (size_t piece = 1; piece < sizeof pipeline; piece++) {
-        struct connection c = connect_one();
-        size_t count = 0;
-        size_t at = 0;
-        while (at < sizeof pipeline - 1) {
-            size_t len = sizeof pipeline - 1 - at < piece ? sizeof pipeline - 1 - at : piece;
-            enum http_fed fed = http_parser_feed(c.parser, pipeline + at, len, &c.taken);
-            at += c.taken;
-            if (fed == HTTP_FED_REQUEST) {
-                describe_request(&cut, http_parser_request(c.parser));
-                assert_string_equal(cut.text, expected[count++]);
-                http_parser_reset(c.parser);
-            } else {
-                assert_int_equal(fed, HTTP_FED_MORE);
-                assert_int_equal(c.taken, len);
-            }
-        }
-        assert_int_equal(count, 4);
-        http_parser_free(c.parser);
-    }
-}
-
-static void test_a_complete_request_takes_nothing_until_the_reset(void **state)
-{
-    (void)state;
-    struct connection c = connect_one();
-    assert_int_equal(feed(&c, GET("") "GET /next"), HTTP_FED_REQUEST);
-    assert_int_equal(c.taken, strlen(GET("")));
-    assert_int_equal(feed(&c, GET("")), HTTP_FED_REQUEST);
-    assert_int_equal(c.taken, 0);
-    assert_int_equal(feed(&c, ""), HTTP_FED_REQUEST);
-    assert_memory_equal(http_parser_request(c.parser)->path.data, "/", 1);
-    http_parser_free(c.parser);
-}
-
-static void test_an_error_takes_nothing_until_the_reset(void **state)
-{
-    (void)state;
-    struct connection c = connect_one();
-    assert_null(http_parser_error(c.parser));
-    assert_int_equal(feed(&c, "GET / HTTP/3.0\r\n"), HTTP_FED_ERROR);
-    assert_int_equal(feed(&c, GET("")), HTTP_FED_ERROR);
-    assert_int_equal(c.taken, 0);
-    const struct http_error *error = http_parser_error(c.parser);
-    http_parser_reset(c.parser);
-    assert_null(http_parser_error(c.parser));
-    assert_int_equal(feed(&c, GET("")), HTTP_FED_REQUEST);
-    http_parser_free(c.parser);
-    assert_int_equal(error->status, 505);
-}
-
-static void test_phases_follow_the_bytes(void **state)
-{
-    (void)state;
-    struct connection c = connect_one();
-    assert_int_equal(http_parser_phase(c.parser), HTTP_PHASE_IDLE);
-    assert_int_equal(feed(&c, "\r\n\r"), HTTP_FED_MORE);
-    assert_int_equal(http_parser_phase(c.parser), HTTP_PHASE_IDLE);
-    assert_int_equal(feed(&c, "\nP"), HTTP_FED_MORE);
-    assert_int_equal(http_parser_phase(c.parser), HTTP_PHASE_HEAD);
-    assert_int_equal(feed(&c, "OST / HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r"), HTTP_FED_MORE);
-    assert_int_equal(http_parser_phase(c.parser), HTTP_PHASE_HEAD);
-    assert_int_equal(feed(&c, "\n"), HTTP_FED_MORE);
-    assert_int_equal(http_parser_phase(c.parser), HTTP_PHASE_BODY);
-    assert_int_equal(feed(&c, ""), HTTP_FED_MORE);
-    assert_int_equal(feed(&c, "h"), HTTP_FED_MORE);
-    assert_int_equal(feed(&c, "i"), HTTP_FED_REQUEST);
-    assert_int_equal(http_parser_phase(c.parser), HTTP_PHASE_COMPLETE);
-    http_parser_reset(c.parser);
-    assert_int_equal(http_parser_phase(c.parser), HTTP_PHASE_IDLE);
-    http_parser_free(c.parser);
-}
-
-enum { BUFFER_BYTES = 1032 /* as malloc() rounds 1024 up */ };
-
-static void test_a_connection_keeps_a_small_buffer_once_it_has_asked(void **state)
-{
-    (void)state;
-    struct connection c = connect_one();
-    const size_t before = held_bytes;
-    assert_int_equal(held_bytes - before, 0);
-    feed(&c, "\r\n");
-    assert_int_equal(held_bytes - before, 0);
-    feed(&c, "G");
-    assert_true(held_bytes - before > 0);
-    assert_true(held_bytes - before <= BUFFER_BYTES);
-    http_parser_reset(c.parser); /* given up before it was whole */
-    assert_int_equal(held_bytes - before, 0);
-    assert_int_equal(
-        feed(&c, POST("Content-Length: 40\r\n", "{\"buyerName\":\"buyer-00000001\",\"qty\":10}\n")),
-        HTTP_FED_REQUEST);
-    http_parser_reset(c.parser);
-    assert_in_range(held_bytes - before, 1, BUFFER_BYTES);
-    begin("POST / HTTP/1.1\r\n" HOST "Content-Length: 2000\r\n\r\n");
-    fill('x', 2000);
-    size_t taken;
-    assert_int_equal(http_parser_feed(c.parser, message, message_len, &taken), HTTP_FED_REQUEST);
-    assert_true(held_bytes - before > 2000);
-    http_parser_reset(c.parser);
-    assert_int_equal(held_bytes - before, 0);
-    http_parser_free(c.parser);
-    http_parser_free(NULL);
-}
-
-#define EXPECTING(fields) POST("Expect: 100-Continue\r\n" fields, "")
-
-/* What is asked on a connection that was used before is as on a connection of its own. */
-static void ask_again(struct http_parser *used, const char *bytes, size_t len, size_t first,
-                      size_t rest)
-{
-    feed_cut(bytes, len, first, rest, &whole);
-    feed_to(used, bytes, len, first, rest, &cut);
-    assert_same_outcome("asked again", "in pieces of", rest);
-    assert_int_equal(cut.continues, whole.continues);
-    assert_int_equal(cut.http_1_0, whole.http_1_0);
-    http_parser_reset(used);
-}
-
-static void ask_in_turn(const char *const *rows, size_t count, size_t piece)
-{
-    struct connection c = connect_one();
-    for (size_t i = 0; i < count; i++) {
-        ask_again(c.parser, rows[i], strlen(rows[i]), piece, piece);
-    }
-    http_parser_free(c.parser);
-}
-
-static void test_a_head_that_comes_again_means_the_same_again(void **state)
-{
-    (void)state;
-    static const char *const rows[] = {
-        GET(""),
-        GET(""),
-        "\r\n" GET(""),
-        POST("Content-Length: 2\r\n", "hi"),
-        POST("Content-Length: 2\r\n", "ho"),
-        POST("Content-Length: 3\r\n", "hey"), /* as long as the last head, another meaning */
-        POST("Content-Length: 0\r\n", ""),
-        POST("Content-Length: 0\r\n", ""),
-        CHUNKED("2;x\r\nhi\r\n0\r\nT: u\r\n\r\n"),
-        CHUNKED("1\r\nh\r\n2\r\ney\r\n0\r\n\r\n"),
-        EXPECTING("Content-Length: 2\r\n") "hi",
-        EXPECTING("Content-Length: 2\r\n") "ho",
-        POST("Content-Length: 2\r\n", "hi"), /* does not expect */
-        "GET /A HTTP/1.1\r\n" HOST "\r\n",
-        "GET /a HTTP/1.1\r\n" HOST "\r\n", /* letter case counts */
-        "GET /a HTTP/1.1\r\n" HOST "\r\r", /* and so does the last byte */
-        "GET /a HTTP/1.1\r\n\r\n",
-        "GET /a HTTP/1.1\r\n\r\n", /* refused again */
-        "GET /a?b HTTP/1.1\r\n" HOST "Authorization: Bearer x\r\nCookie: y\r\n\r\n",
-        "GET /a?c HTTP/1.1\r\n" HOST "Authorization: Bearer x\r\nCookie: y\r\n\r\n",
-        "GET /a?c HTTP/1.1\r\n" HOST "Authorization: Bearer x\r\nCookie: y\r\n\r\n",
-        "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-        "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-        GET("Connection: close\r\n"),
-        GET("Connection: close\r\n"),
-    };
-    enum { ROWS = sizeof rows / sizeof rows[0] };
-    for (size_t piece = 1; piece <= 200; piece++) {
-        ask_in_turn(rows, ROWS, piece);
-    }
-    for (size_t first = 0; first < ROWS; first++) { /* any after any other */
-        for (size_t next = 0; next < ROWS; next++) {
-            ask_in_turn((const char *const[]){rows[first], rows[next], rows[next]}, 3, 1000);
-        }
-    }
-}
-
-static void test_a_head_that_comes_again_may_be_refused_for_its_body(void **state)
-{
-    (void)state;
-    struct connection c = connect_one();
-    assert_int_equal(feed(&c, CHUNKED("1\r\nh\r\n0\r\n\r\n")), HTTP_FED_REQUEST);
-    http_parser_reset(c.parser);
-    assert_int_equal(feed(&c, CHUNKED("1\r\nhe\r\n0\r\n\r\n")), HTTP_FED_ERROR);
-    assert_int_equal(http_parser_error(c.parser)->status, 400);
-    http_parser_free(c.parser);
-}
-
-static void test_limits_are_a_requests_not_a_connections(void **state)
-{
-    (void)state;
-    struct connection c = connect_one();
-    begin("\r\n\r\n" CHUNKED("190;"));
-    fill('x', 500);
-    more("\r\n");
-    fill('b', 0x190);
-    more("\r\n0\r\n\r\n");
-    for (int i = 0; i < 50; i++) {
-        ask_again(c.parser, message, message_len, message_len, 1);
-        assert_int_equal(cut.fed, HTTP_FED_REQUEST);
-    }
-    http_parser_free(c.parser);
-}
-
-static void test_a_promised_body_costs_nothing_before_it_comes(void **state)
-{
-    (void)state;
-    struct connection c = connect_one();
-    const size_t before = held_bytes;
-    assert_int_equal(feed(&c, POST("Content-Length: 16384\r\n", "x")), HTTP_FED_MORE);
-    assert_true(held_bytes - before <= BUFFER_BYTES);
-    http_parser_free(c.parser);
-}
+/* ---- 100 Continue ---- */
 
 static void test_continue_is_asked_for_once_when_the_head_is_accepted(void **state)
 {
@@ -1067,6 +638,8 @@ static void test_continue_is_not_asked_for_without_need(void **state)
     }
 }
 
+/* ---- what a request says of itself ---- */
+
 static void test_http_1_0_is_told_apart(void **state)
 {
     (void)state;
@@ -1093,104 +666,6 @@ static void test_absent_fields_are_null_and_empty_ones_are_not(void **state)
     http_parser_free(c.parser);
 }
 
-/* ---- at random ---- */
-
-static uint64_t random_seed(void)
-{
-    const char *given = getenv("HTTP_TEST_SEED");
-    uint64_t seed = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
-    print_message("HTTP_TEST_SEED=%llu\n", (unsigned long long)seed);
-    return seed * 0x9e3779b97f4a7c15u | 1;
-}
-
-static uint64_t next_random(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
-
-static size_t random_below(uint64_t *state, size_t bound)
-{
-    return (size_t)(next_random(state) % bound);
-}
-
-/* Changes, repeats or drops a few bytes; bytes that mean something to HTTP are preferred. */
-static void mutate(uint64_t *random)
-{
-    static const char telling[] = "\r\n\r\n \t:;,0a1/?*\"\x7f\x80";
-    size_t changes = random_below(random, 4);
-    for (size_t i = 0; i < changes && message_len > 8; i++) {
-        size_t at = random_below(random, message_len - 8);
-        size_t len = 1 + random_below(random, 7);
-        switch (random_below(random, 4)) {
-        case 0:
-            message[at] = telling[random_below(random, sizeof telling)];
-            break;
-        case 1:
-            message[at] = (char)random_below(random, 256);
-            break;
-        case 2:
-            memmove(message + at, message + at + len, message_len - at - len);
-            message_len -= len;
-            break;
-        default:
-            memmove(message + at + len, message + at, message_len - at);
-            message_len += len;
-            break;
-        }
-    }
-}
-
-static void test_mutated_messages_end_the_same_however_they_are_cut(void **state)
-{
-    (void)state;
-    static const char *const seeds[] = {
-        POST("Content-Type: application/json\r\nContent-Length: 5\r\n", "hello") GET(""),
-        CHUNKED("2;x=y\r\nhi\r\n1\r\n!\r\n0\r\nT: u\r\n\r\n") GET(""),
-        "GET http://a.b:80/c?d HTTP/1.1\r\nHost: [::1]:80\r\nConnection: close\r\n\r\n",
-        POST("Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 03\r\n", "abc"),
-    };
-    uint64_t random = random_seed();
-    for (int i = 0; i < 20000; i++) {
-        begin(seeds[random_below(&random, 4)]);
-        mutate(&random);
-        feed_cut(message, message_len, message_len, 1, &whole);
-        feed_cut(message, message_len, 1, 1, &cut);
-        assert_same_outcome("mutated", "byte by byte", 0);
-        size_t first = 1 + random_below(&random, message_len);
-        feed_cut(message, message_len, first, 1 + random_below(&random, 20), &cut);
-        assert_same_outcome("mutated", "cut at", first);
-    }
-}
-
-static void test_mutated_messages_in_turn_are_as_on_connections_of_their_own(void **state)
-{
-    (void)state;
-    static const char *const seeds[] = {
-        POST("Content-Length: 5\r\n", "hello"),
-        CHUNKED("2;x=y\r\nhi\r\n1\r\n!\r\n0\r\nT: u\r\n\r\n"),
-        EXPECTING("Content-Length: 2\r\n") "hi",
-        "GET /c?d HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-    };
-    uint64_t random = random_seed();
-    for (int i = 0; i < 5000; i++) {
-        struct connection c = connect_one();
-        const char *seed = seeds[random_below(&random, 4)];
-        for (int turn = 0; turn < 6; turn++) {
-            begin(seed);
-            if (random_below(&random, 2) == 0) {
-                mutate(&random);
-            }
-            size_t first = 1 + random_below(&random, message_len);
-            ask_again(c.parser, message, message_len,
-                      random_below(&random, 2) == 0 ? message_len : first, 20);
-        }
-        http_parser_free(c.parser);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1212,21 +687,10 @@ int main(void)
         cmocka_unit_test(test_a_body_of_16384_bytes_is_the_longest),
         cmocka_unit_test(test_chunk_framing_is_bounded),
         cmocka_unit_test(test_16_empty_lines_are_the_most),
-        cmocka_unit_test(test_pipelined_requests_are_left_for_later),
-        cmocka_unit_test(test_a_complete_request_takes_nothing_until_the_reset),
-        cmocka_unit_test(test_an_error_takes_nothing_until_the_reset),
-        cmocka_unit_test(test_phases_follow_the_bytes),
-        cmocka_unit_test(test_a_connection_keeps_a_small_buffer_once_it_has_asked),
-        cmocka_unit_test(test_a_head_that_comes_again_means_the_same_again),
-        cmocka_unit_test(test_a_head_that_comes_again_may_be_refused_for_its_body),
-        cmocka_unit_test(test_limits_are_a_requests_not_a_connections),
-        cmocka_unit_test(test_a_promised_body_costs_nothing_before_it_comes),
         cmocka_unit_test(test_continue_is_asked_for_once_when_the_head_is_accepted),
         cmocka_unit_test(test_continue_is_not_asked_for_without_need),
         cmocka_unit_test(test_http_1_0_is_told_apart),
         cmocka_unit_test(test_absent_fields_are_null_and_empty_ones_are_not),
-        cmocka_unit_test(test_mutated_messages_end_the_same_however_they_are_cut),
-        cmocka_unit_test(test_mutated_messages_in_turn_are_as_on_connections_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
