@@ -49,6 +49,7 @@
     X(COMMIT_WITHOUT_SYNC, "commit-without-sync")                                                  \
     X(TRUST_CACHE, "trust-cache")                                                                  \
     X(IGNORE_SYNC_ERROR, "ignore-sync-error")                                                      \
+    X(TRUST_INDEX, "trust-index")                                                                  \
     X(FORGET_LOST_PIECE, "forget-lost-piece")                                                      \
     X(STALE_TABLE, "stale-table")                                                                  \
     X(DROP_EVENT, "drop-event")                                                                    \

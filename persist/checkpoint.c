@@ -39,7 +39,7 @@ bool checkpoint_open(struct checkpointer *c, sqlite3 *db, const char *data_dir, 
     if (sqlite3_prepare_v3(c->pin, "SELECT seq FROM baseline", -1, SQLITE_PREPARE_PERSISTENT,
                            &c->hold, NULL) != SQLITE_OK)
         return database_fail(c->pin, "schema", error, error_bytes);
-    sqlite3_wal_hook(db, on_wal, c); /* also turns SQLite's own checkpoints off */
+    sqlite3_wal_hook(db, on_wal, c);
     return true;
 }
 

@@ -2,7 +2,7 @@
  * database.c: see database.h.
  *
  * Happy path: database_open: make and lock the directory, sync its names; reread from the disk what the last
- * process left of the WAL; open the file, check it page by page, give it its tables and its key.
+ * process left of the WAL, and forget its index; open the file, check it page by page, give it its tables and its key.
  *
  * Failure modes: each step says in one line which check failed and why; nothing is repaired.
  *
@@ -174,6 +174,41 @@ static bool check_version(sqlite3 *db, char *error, size_t bytes)
         strcmp(version, "0") == 0 ? "not made by flashd" : "made by another version of flashd");
 }
 
+/* Of the WAL's index; source: "The WAL-Index File Format" and "WAL Locks" in https://sqlite.org/walformat.html. The
+ * locks are those of writers, checkpoints and recovery: with all three, nobody changes the index or makes it anew. */
+enum { INDEX_REGION_BYTES = 32768, INDEX_HEADERS_BYTES = 96, INDEX_LOCKS = 3 };
+
+/* Before the first statement. SQLite makes the index of the WAL (flashd.db-shm) anew only where nobody has it open. One
+ * that an outside reader kept over our last process's end may count frames that only the kernel's cache had, and as
+ * copied pages that never reached the disk. Without its header, the first to look makes it anew: from the WAL, by
+ * checksums, with nothing copied; also beside readers. */
+static bool forget_index(struct database *d, char *error, size_t bytes)
+{
+    sqlite3_file *file = NULL;
+    volatile void *index = NULL;
+    if (FAULT(FAULT_TRUST_INDEX))
+        return true;
+    int rc = sqlite3_file_control(d->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    if (rc == SQLITE_OK)
+        rc = file->pMethods->xShmMap(file, 0, INDEX_REGION_BYTES, true, &index);
+    if (rc != SQLITE_OK)
+        return complain(error, bytes, "cannot map the index of", d->dir, sqlite3_errstr(rc));
+    const int lock = SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE;
+    const int unlock = SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE;
+    int waited_ms = 0;
+    do
+        rc = file->pMethods->xShmLock(file, 0, INDEX_LOCKS, lock);
+    while (rc == SQLITE_BUSY && (waited_ms += sqlite3_sleep(1)) < BUSY_MS);
+    if (rc == SQLITE_OK) {
+        memset((void *)index, 0, INDEX_HEADERS_BYTES);
+        file->pMethods->xShmBarrier(file);
+        rc = file->pMethods->xShmLock(file, 0, INDEX_LOCKS, unlock);
+    }
+    (void)file->pMethods->xShmUnmap(file, false);
+    return rc == SQLITE_OK ||
+           complain(error, bytes, "cannot lock the index of", d->dir, sqlite3_errstr(rc));
+}
+
 static bool open_db(struct database *d, char *error, size_t bytes)
 {
     const struct path path = path_of(d->dir, file_name);
@@ -182,9 +217,12 @@ static bool open_db(struct database *d, char *error, size_t bytes)
                         NULL) != SQLITE_OK)
         return complain(error, bytes, "cannot open", path.text, sqlite3_errmsg(d->db));
     (void)sqlite3_busy_timeout(d->db, BUSY_MS); /* a reader may recover the WAL after a crash */
+    if (!forget_index(d, error, bytes))
+        return false;
     if (sqlite3_exec(
             d->db,
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8192;"
+            "PRAGMA wal_autocheckpoint=0;" /* persist/checkpoint.h does it, and minds what fails */
             /* Debian's default overwrites what is removed with zeros, and so writes more pages. */
             "PRAGMA secure_delete=OFF;"
             /* 16 MiB, twice the size at which the WAL is checkpointed at the latest: a WAL that grew because a
@@ -285,6 +323,8 @@ bool database_open(struct database *d, const char *data_dir, char *error, size_t
         check_log(d->dir, error, bytes) && open_db(d, error, bytes) && load_key(d, error, bytes) &&
         sync_files(d, error, bytes))
         return true;
+    if (d->db != NULL) /* what failed a check is left as it is */
+        (void)sqlite3_db_config(d->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     database_close(d);
     return false;
 }

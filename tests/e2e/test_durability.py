@@ -278,8 +278,13 @@ def test_a_second_server_on_the_same_data_refuses_to_start(t):
     assert shop.sale(sale)["held"] == 1, "after a kill nothing keeps it from starting"
 
 
-def damaged(t, damage):
-    """A server's data after 200 orders and `damage(path)`; asserts that it refuses, returns its words."""
+def contents(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def shop_with_a_past(t):
+    """Stopped after 200 orders."""
     shop = t.shop()
     sale = shop.open_sale(stock=150)
     for n in range(200):
@@ -287,6 +292,12 @@ def damaged(t, damage):
         if n % 3 == 0 and order["state"] == "payment":
             shop.must_pay(order["transactionId"])
     assert shop.stop() == 0
+    return shop
+
+
+def damaged(t, damage):
+    """A server's data after a past and `damage(path)`; asserts that it refuses, returns its words."""
+    shop = shop_with_a_past(t)
     damage(shop.db_path)
     error = raises(Ended, shop.start)
     assert error.status == 1, error.status
@@ -315,16 +326,31 @@ def test_a_file_that_is_no_database_is_refused(t):
     assert "not a database" in said, said
 
 
+def tear_pages(path):
+    size = os.path.getsize(path)
+    assert size >= 8 * 4096
+    with open(path, "r+b") as file:
+        for page in range(4, size // 4096 - 1, 3):
+            file.seek(page * 4096)
+            file.write(os.urandom(2048))
+
+
 def test_a_torn_page_is_refused_by_the_name_of_the_check(t):
-    def damage(path):
-        size = os.path.getsize(path)
-        assert size >= 8 * 4096
-        with open(path, "r+b") as file:
-            for page in range(4, size // 4096 - 1, 3):
-                file.seek(page * 4096)
-                file.write(os.urandom(2048))
-    said = damaged(t, damage)
+    said = damaged(t, tear_pages)
     assert any(word in said for word in ("quick_check", "integrity", "malformed", "corrupt")), said
+
+
+def test_a_file_that_fails_its_check_is_left_as_it_is(t):
+    """SQLite's last connection copies the log into the file and deletes it; the two may be needed as they are."""
+    shop = shop_with_a_past(t)
+    shop.start()
+    shop.open_sale(stock=3)
+    shop.kill()
+    tear_pages(shop.db_path)
+    before = [contents(path) for path in (shop.db_path, shop.db_path + "-wal")]
+    assert before[1], "the log is empty"
+    raises(Ended, shop.start)
+    assert [contents(path) for path in (shop.db_path, shop.db_path + "-wal")] == before, "it was touched"
 
 
 def test_a_truncated_file_is_refused(t):
@@ -339,8 +365,7 @@ def test_a_log_without_its_database_is_refused_and_left_alone(t):
     order = shop.must_hold(shop.open_sale(stock=3), "ann")
     shop.kill()
     log = shop.db_path + "-wal"
-    with open(shop.db_path, "rb") as database, open(log, "rb") as written:
-        whole, before = database.read(), written.read()
+    whole, before = contents(shop.db_path), contents(log)
     assert before, "the log is empty"
     for lose in (lambda: os.truncate(shop.db_path, 0), lambda: os.unlink(shop.db_path)):
         lose()
@@ -348,8 +373,7 @@ def test_a_log_without_its_database_is_refused_and_left_alone(t):
         assert ended.returncode == 1 and 'check "log"' in ended.stderr and "flashd.db-wal" in ended.stderr, ended
         ended = run_flashd(["audit", shop.data])
         assert ended.returncode == 1 and ("cannot open" in ended.stdout or "flashd.db-wal" in ended.stdout), ended
-        with open(log, "rb") as written:
-            assert written.read() == before, "the log was touched"
+        assert contents(log) == before, "the log was touched"
     with open(shop.db_path, "wb") as database:
         database.write(whole)
     shop.start()

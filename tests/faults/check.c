@@ -147,6 +147,9 @@ static bool audit(struct check *check, const char *dir)
                                            .hash = keyed_siphash,
                                            .last_seq = database_last_seq(db)};
     struct recovery found;
+    unsigned char key[DATABASE_KEY_BYTES];
+    if (database_key(db, key))
+        hash_set_key(key);
     MUST(engine_init(&engine, options, (struct journal_store){.self = NULL}), "memory to audit");
     struct now now = {.mono_ms = 5000, .wall_ms = 1700000000000};
     bool good = recover(db, &engine, now, &found, line, sizeof line);

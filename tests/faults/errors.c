@@ -15,12 +15,18 @@
  * the last one left; the power fails after each, and at the end one start without faults must find all that
  * any of them has answered.
  *
+ * Two of three have a guest: a process that opens the database read-only, in the first life or after its end, and
+ * keeps it open. SQLite then finds the index of the log as the dead life left it, or as the guest has made it.
+ *
  * Thread: one per process; the calls are divided among the processes.
  */
 #include <inttypes.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "engine/check.h"
@@ -54,6 +60,8 @@ enum {
 
 static const uint8_t ways[WAYS] = {VFS_IO, VFS_FULL, VFS_TORN, VFS_KILL};
 
+enum { GUEST_NONE, GUEST_EARLY, GUEST_LATE, GUEST_COUNT };
+
 struct trial {
     const struct options *options;
     struct vfs_plan plan;
@@ -62,10 +70,60 @@ struct trial {
     struct image image;
     struct random dice;
     uint32_t number; /* of the life */
+    uint32_t guest;  /* GUEST_…: when it comes */
+    pid_t guest_pid;
+    int guest_fd; /* a byte each way: come; here */
     char wrong[2 * TAPE_LINE_BYTES];
 };
 
 static struct life life; /* too large for a stack */
+
+/* ---- a guest ---- */
+
+/* Each connection of a process shares its locks, so a guest is a process of its own. */
+static void visit(const struct trial *t, int fd)
+{
+    char byte, path[FOLDER_BYTES + 32];
+    const struct vfs_plan sound = {.fault = VFS_NONE};
+    sqlite3 *db = NULL;
+    MUST(read(fd, &byte, 1) == 1, "to be asked");
+    MUST(vfs_install(&sound, t->tape), "a VFS"); /* it may be the guest who creates a file */
+    snprintf(path, sizeof path, "%s/flashd.db", t->dir);
+    /* There may be no database yet, or not all of it. */
+    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK)
+        (void)sqlite3_exec(db, "SELECT count(*) FROM event_rows", NULL, NULL, NULL);
+    MUST(write(fd, &byte, 1) == 1, "somebody who waits");
+    for (;;)
+        (void)pause();
+}
+
+static void invite(struct trial *t)
+{
+    int ends[2];
+    MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0, "a pair of sockets");
+    t->guest = random_below(&t->dice, GUEST_COUNT);
+    t->guest_fd = ends[0];
+    t->guest_pid = fork();
+    MUST(t->guest_pid >= 0, "a process");
+    if (t->guest_pid == 0)
+        visit(t, ends[1]);
+    (void)close(ends[1]);
+}
+
+/* Returns when it has opened the database, if it is the guest's time. */
+static void let_in(const struct trial *t, uint32_t when)
+{
+    char byte = 0;
+    if (t->guest == when)
+        MUST(write(t->guest_fd, &byte, 1) == 1 && read(t->guest_fd, &byte, 1) == 1, "a guest");
+}
+
+static void see_off(struct trial *t)
+{
+    (void)kill(t->guest_pid, SIGKILL);
+    MUST(waitpid(t->guest_pid, NULL, 0) == t->guest_pid, "a guest's end");
+    (void)close(t->guest_fd);
+}
 
 /* ---- the two lives ---- */
 
@@ -81,6 +139,7 @@ static void first_life(void *arg)
     MUST(vfs_install(&t->plan, t->tape), "a VFS");
     if (!life_open(&life, t->dir, t->tape, t->options->seed, 0))
         leave(t, STATUS_NO_START);
+    let_in(t, GUEST_EARLY);
     t->tape->ready_op = t->tape->op_count;
     if (!life_play(&life, SCRIPT_ORDERS))
         leave(t, STATUS_STOPPED);
@@ -173,6 +232,13 @@ static void begin_trial(struct trial *t, uint64_t seed)
     t->dice = random_from(seed); /* the same alone as among all */
     t->tape->disk_seed = seed;
     t->number = 0;
+    invite(t);
+}
+
+static void end_trial(struct trial *t)
+{
+    see_off(t);
+    remove_data(t->dir);
 }
 
 static bool run_trial(struct trial *t, uint64_t seed, struct findings *findings)
@@ -189,9 +255,10 @@ static bool run_trial(struct trial *t, uint64_t seed, struct findings *findings)
     good = good &&
            check_images(t, from, status == STATUS_DONE ? IMAGES_LATER : IMAGES_BEFORE, findings);
     t->number = 1;
+    let_in(t, GUEST_LATE);
     good = good && goes_on(t) && check_images(t, t->tape->ready_op, IMAGES_AFTER, findings);
     findings->counts[COUNT_RUNS]++;
-    remove_data(t->dir);
+    end_trial(t);
     return good;
 }
 
@@ -209,11 +276,11 @@ static bool run_storm(struct trial *t, uint64_t seed, struct findings *findings)
         t->tape->cut = true;
         uint32_t from = t->tape->ready_op > before ? t->tape->ready_op : before;
         good = good && check_images(t, from, IMAGES_BEFORE, findings);
-        t->number++;
+        let_in(t, ++t->number); /* early: after the first life; late: after the second */
     }
     good = good && goes_on(t) && check_images(t, t->tape->ready_op, IMAGES_AFTER, findings);
     findings->counts[COUNT_STORMS]++;
-    remove_data(t->dir);
+    end_trial(t);
     return good;
 }
 

@@ -32,6 +32,7 @@ MUTANTS = (
     ("commit-without-sync", "G2", "a commit does not wait for the disk", "disk power"),
     ("forget-directory", "G2", "the names of the files are not synced", "disk power"),
     ("trust-cache", "G2", "a start takes the kernel's cache for the disk", "disk errors"),
+    ("trust-index", "G2", "a start takes an index of the log that a reader kept", "disk errors"),
     ("ignore-sync-error", "G2", "a failed commit goes on as if it had not", "disk errors"),
     ("ignore-sync-error", "G2", "a failed commit goes on as if it had not",
      "durability: a failed commit stops the process with a clear line"),
