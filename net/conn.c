@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "net/answer.h"
+#include "net/drain.h"
 #include "net/net.h"
 #include "net/routes.h"
 
@@ -355,6 +356,7 @@ static void submit_send(struct net *net, struct conn *conn)
                        MSG_NOSIGNAL);
     io_uring_sqe_set_data64(sqe, user_data(OP_SEND, conn->generation, conn->slot));
     conn->sending = true;
+    conn->acknowledged_bytes = DRAIN_UNKNOWN;
 }
 
 void conn_answered(struct net *net, struct conn *conn)
@@ -409,6 +411,8 @@ void conn_expired(struct net *net, struct conn *conn)
         refuse(net, conn, 408, "request-timeout", "the header was not complete within 5 s");
     else if (deadline == DEADLINE_BODY)
         refuse(net, conn, 408, "request-timeout", "the body was not complete within 5 s");
+    else if (deadline == DEADLINE_SEND && drain_moves(conn->fd, 0, &conn->acknowledged_bytes))
+        deadline_set(net, conn, DEADLINE_SEND);
     else
         conn_close(net, conn);
 }
@@ -417,10 +421,11 @@ void conn_stop(struct net *net, struct conn *conn)
 {
     if (conn->fd < 0 || conn->closing)
         return;
-    /* The rest of a request that has begun may be on its way. */
-    bool begun = http_parser_phase(conn->parser) != HTTP_PHASE_IDLE;
+    /* The rest of a request that has begun may be on its way; what is sent meanwhile bids its client go on (100). */
+    enum http_phase phase = http_parser_phase(conn->parser);
+    bool begun = phase == HTTP_PHASE_HEAD || phase == HTTP_PHASE_BODY;
     if (conn->in_work || conn->sending)
-        conn->close_after = conn->close_after || conn->pending_bytes == 0;
-    else if (conn->lingering || !begun)
+        conn->close_after = conn->close_after || (conn->pending_bytes == 0 && !begun);
+    else if (conn->lingering || phase == HTTP_PHASE_IDLE)
         conn_close(net, conn);
 }

@@ -37,7 +37,7 @@ enum {
     HEAD_TIMEOUT_MS = 5000,
     BODY_TIMEOUT_MS = 5000,
     IDLE_TIMEOUT_MS = 75000,
-    SEND_TIMEOUT_MS = 10000,  /* without progress */
+    SEND_LOOK_MS = 5000,      /* at a slow send; two looks without progress end it */
     LINGER_TIMEOUT_MS = 1000, /* after an error: so that the answer is not lost to a reset */
     ACCEPT_RETRY_MS = 100,
     STOP_HEAR_MS = 100, /* for what had been sent before the stop */
@@ -79,6 +79,7 @@ struct conn {
     /* bytes */
     char *pending, *out;
     uint32_t pending_bytes, out_bytes, out_sent, out_room;
+    int64_t acknowledged_bytes; /* of the send in flight, from its begin (drain.h) */
 };
 
 enum { STATUS_CLASSES = 5 /* 1xx to 5xx */ };

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/drain.h"
 #include "net/stream.h"
 
 /* What SO_SNDBUF asks for; the kernel doubles it. Left to itself, it would buffer up to 4 MiB for each client that does
@@ -62,14 +63,11 @@ struct stream *stream_open(struct broadcaster *b, const struct subscription *sub
     struct stream *s = new_slot(b);
     if (s == NULL)
         return NULL;
-    /* A peer that has vanished acknowledges nothing: at the latest, a heartbeat shows it. */
-    const unsigned unacknowledged_ms = STREAM_STALLED_MS;
-    (void)setsockopt(subscription->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms,
-                     sizeof unacknowledged_ms);
     s->sub = *subscription;
     const int send_buffer = SEND_BUFFER_BYTES;
     (void)setsockopt(s->sub.fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
-    s->progress_mono_ms = s->beat_mono_ms = b->now.mono_ms;
+    s->acknowledged_bytes = DRAIN_UNKNOWN;
+    s->moved_mono_ms = s->beat_mono_ms = b->now.mono_ms;
     b->open_count++;
     b->audience_changed = true;
     arm_recv(b, s);
@@ -87,6 +85,9 @@ void stream_close(struct broadcaster *b, struct stream *s)
     b->looking_up -= s->looking_up;
     s->looking_up = false;
     b->audience_changed = true;
+    /* The kernel goes on sending what it has, but not for ever. */
+    const unsigned left_ms = STREAM_STALLED_MS;
+    (void)setsockopt(s->sub.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &left_ms, sizeof left_ms);
     (void)shutdown(s->sub.fd, SHUT_RDWR); /* ends what is in flight */
 }
 
@@ -192,7 +193,7 @@ void stream_sent(struct broadcaster *b, struct stream *s, int result)
         stream_close(b, s);
         return;
     }
-    s->progress_mono_ms = b->now.mono_ms;
+    s->given_bytes += result;
     atomic_fetch_add_explicit(&b->stats.bytes, (uint64_t)result, memory_order_relaxed);
     if (!sent_whole(s, (size_t)result))
         send_out(b, s);
@@ -370,6 +371,18 @@ void stream_pump(struct broadcaster *b, struct stream *s)
 
 /* ---- time ---- */
 
+/* A client that reads nothing, or one that has vanished: at the latest, a heartbeat shows it. */
+static bool is_stalled(const struct broadcaster *b, struct stream *s)
+{
+    int64_t still_ms = b->now.mono_ms - s->moved_mono_ms;
+    if (still_ms < STREAM_LOOK_MS)
+        return false;
+    if (!drain_moves(s->sub.fd, s->given_bytes, &s->acknowledged_bytes))
+        return still_ms >= STREAM_STALLED_MS;
+    s->moved_mono_ms = b->now.mono_ms;
+    return false;
+}
+
 void stream_sweep(struct broadcaster *b, struct stream *s)
 {
     static const char ping[] = ": ping\n\n";
@@ -377,8 +390,7 @@ void stream_sweep(struct broadcaster *b, struct stream *s)
         return;
     if (s->sub.expires_at_ms != 0 && b->now.wall_ms >= s->sub.expires_at_ms) {
         stream_close(b, s);
-    } else if (s->sending && b->now.mono_ms - s->progress_mono_ms >= STREAM_STALLED_MS &&
-               b->now.mono_ms - s->beat_mono_ms >= STREAM_STALLED_MS) {
+    } else if (is_stalled(b, s)) {
         atomic_fetch_add_explicit(&b->stats.cut, 1, memory_order_relaxed);
         stream_close(b, s);
     } else if (s->sending || s->looking_up || has_output(s)) {

@@ -24,7 +24,8 @@ enum {
     STREAM_OUT_BYTES_MAX = 256 << 20, /* a snapshot of very many sales or orders */
     ARCHIVE_PAGE_EVENTS = 128,
     SCRATCH_BYTES = ARCHIVE_PAGE_EVENTS * 2 * FRAME_BYTES_MAX,
-    STREAM_STALLED_MS = 10000,     /* without progress: cut off */
+    STREAM_STALLED_MS = 10000,     /* nothing acknowledged: cut off */
+    STREAM_LOOK_MS = 1000,         /* how often it is looked at */
     STREAM_HEARD_BYTES_MAX = 1024, /* the most that a client may send into its stream */
     SWEEP_MS = 200,
     ARCHIVE_RETRY_MS = 1000, /* until an archive that could not be read is tried again */
@@ -61,7 +62,8 @@ struct stream {
     struct followed *orders; /* STREAM_USER: the user's latest in each sale */
     uint32_t orders_count;
     int64_t positions_mono_ms;
-    int64_t progress_mono_ms, beat_mono_ms; /* when bytes were last taken, and last sent */
+    int64_t given_bytes, acknowledged_bytes; /* all that was sent; of that (drain.h) */
+    int64_t moved_mono_ms, beat_mono_ms;     /* when some was last acknowledged, and last sent */
     char *out;
     size_t out_bytes, out_sent, out_room;
     struct snapshot *snapshot; /* sent after `out`; NULL for none */

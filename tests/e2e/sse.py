@@ -105,13 +105,16 @@ class Stream:
     """
     One GET of an event stream. The reply's head is read at once; .reply holds it, with the body where it
     is not a stream. last: Last-Event-ID, last_by: "header" or "query"; token_by: "header", "cookie", "query".
+    segment: in bytes; 1448 is that of an Ethernet, loopback's own are 64 KiB.
     """
 
     def __init__(self, port, path, token=None, last=None, last_by="header", token_by="header", fields=None,
-                 method="GET", receive_buffer=None, source=None, timeout_s=10.0):
+                 method="GET", receive_buffer=None, segment=None, source=None, timeout_s=10.0):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if segment:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
         if source:
             self.socket.bind((source, 0))
         self.socket.settimeout(timeout_s * slack())

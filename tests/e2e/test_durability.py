@@ -234,6 +234,21 @@ def test_a_request_half_sent_at_the_signal_may_be_finished(t):
         shop.start()
 
 
+def test_who_is_told_to_go_on_after_the_signal_is_answered(t):
+    shop = t.shop()
+    body = json.dumps({"buyerName": "ann", "saleId": shop.open_sale(stock=1)})
+    wire = shop.wire().send("POST /buy HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                            f"Expect: 100-continue\r\nContent-Length: {len(body)}\r\n")
+    time.sleep(0.1)
+    shop.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert wire.send("\r\n").read_reply().status == 100
+    reply = wire.send(body).read_reply()
+    assert reply.status == 201 and reply.header("connection") == "close", reply
+    assert wire.closed() and shop.stop(within_s=5) == 0
+    wire.close()
+
+
 def test_ending_under_load_answers_what_it_took_and_keeps_what_it_answered(t):
     shop = t.shop("--workers", "2", "--net-threads", "2")
     sale = shop.open_sale(stock=100000)

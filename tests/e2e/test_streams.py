@@ -1453,6 +1453,34 @@ def test_a_client_that_never_reads_is_cut_after_10_seconds_and_nobody_else_notic
             assert resumed.next().id == len(events) + 1, "and it can resume"
 
 
+@patient
+def test_a_client_that_never_reads_is_cut_too_when_all_that_waits_for_it_fits_into_the_sockets(t):
+    shop = t.shop()
+    sale = shop.open_sale(stock=100)
+    for n in range(100):
+        shop.must_hold(sale, f"buyer {n}")
+    begin = time.monotonic()
+    with all_events(shop, last=0, receive_buffer=2048, segment=1448):
+        eventually(lambda: health(shop)["clientsCut"] == 1, within_s=13, what="it is cut")
+        assert time.monotonic() - begin > 9, "cut too early"
+
+
+@patient
+def test_a_client_that_reads_slowly_is_not_cut(t):
+    """Its window closes again and again, and a send completes only when a third of the server's buffer is free."""
+    shop = t.shop()
+    sale = shop.open_sale(stock=1000000)
+    with Load(shop, sale, depth=64) as load:
+        eventually(lambda: load.answered > 8000, within_s=40, what="8000 orders")
+    with all_events(shop, last=0, receive_buffer=16384, segment=1448) as slow:
+        begin = time.monotonic()
+        while time.monotonic() - begin < 15:
+            slow.pump(0.1, most=600)
+            time.sleep(0.1)
+            assert not slow.ended, f"cut after {time.monotonic() - begin:.1f} s: {slow.why_ended}"
+        assert health(shop)["clientsCut"] == 0
+
+
 def test_events_that_cannot_be_read_back_cost_a_line_a_second_and_no_sale(t):
     shop = t.shop(executable=os.path.join(os.path.dirname(binary()), "flashd_faults"),
                   env={"FLASHD_FAULT": "blind-archive"})
