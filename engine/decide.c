@@ -347,15 +347,16 @@ static void decide_late_payment(struct worker *w, const struct ask *ask, struct 
                                 struct order *order)
 {
     uint8_t tint = 0;
+    if (order
+            ->refund_due) { /* this may be the same payment, asked for again: its money goes back */
+        refuse(w, ask, order, OUTCOME_HOLD_EXPIRED, ORDER_EXPIRED);
+        return;
+    }
     if (!has_other_live_order(w, order) && take_again(&sale->stock, order->quantity, &tint)) {
         order_settle(order, FAULT(FAULT_PAY_EXPIRED_TWICE) ? ORDER_EXPIRED : ORDER_PAID);
         tint |= count_sold(w, sale, order->quantity);
         MUST(buyers_put(&w->buyers, order), "replacing an entry takes no memory");
         add(&w->takes, w, ask, order, EVENT_ORDER_PAID, OUTCOME_DONE, tint);
-        return;
-    }
-    if (order->refund_due) {
-        refuse(w, ask, order, OUTCOME_HOLD_EXPIRED, ORDER_EXPIRED);
         return;
     }
     order->refund_due = true;

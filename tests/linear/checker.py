@@ -266,11 +266,15 @@ def own_events(ops, events, index):
             raise Wrong(f"two answers for one event: {op}, {owned[k]}")
         owned[k] = op
     due = {op.order for op in ops if op.kind == "pay" and op.status == 400 and op.told["code"] == "hold-expired"}
+    refunds = set()
     for k, event in enumerate(events, 1):
         if (event.kind in ANSWERS.values() or event.kind in STEERS.values()) and k not in owned:
             raise Wrong(f"in the log, and nobody was told: {event}")
         if event.kind == "order.refund_due" and event.order not in due:
             raise Wrong(f"a refund that nobody asked for: {event}")
+        refunds |= {event.order} if event.kind == "order.refund_due" else set()
+        if event.kind == "order.paid" and event.order in refunds:
+            raise Wrong(f"paid, and due a refund: {event}")
     return owned
 
 

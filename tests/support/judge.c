@@ -297,6 +297,8 @@ static bool pay(struct judge *j, struct judge_sale *s, struct judge_order *o,
             return wrong(j, e, "a late payment takes units that are not there (G1)");
         if (live_of(j, o)->live)
             return wrong(j, e, "a late payment beside another live order (G3)");
+        if (o->refund_due)
+            return wrong(j, e, "a late payment of an order that is due a refund (G7)");
         s->available -= o->quantity;
         becomes_live(j, o, e->seq);
     } else {

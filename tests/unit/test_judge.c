@@ -25,12 +25,12 @@ struct step {
     uint32_t units;
     int from;
 };
-enum { SELF = 999, STEPS_MAX = 8 };
+enum { SELF = 999, STEPS_MAX = 8, STEP_MS = 60 };
 
 #define RESERVED EVENT_ORDER_RESERVED
 #define QUEUED   EVENT_ORDER_QUEUED
 
-/* Seq 1 and 2 are sale.created and sale.started: 3 units, 2 each, 2 may wait, holds of 100 ms. */
+/* Seq 1 and 2 are sale.created and sale.started: 3 units, 2 each, 2 may wait, holds of 100 ms; a step takes 60. */
 static const struct {
     const char *wrong;
     struct step steps[STEPS_MAX];
@@ -65,6 +65,12 @@ static const struct {
     {"an order that no event made", {{EVENT_ORDER_PAID, 3, "ann", 1, P}}},
     {"a refund is due once",
      {{RESERVED, SELF, "ann", 1, N}, {EVENT_ORDER_REFUND_DUE, 3, "ann", 1, P}}},
+    {"an order that is due a refund",
+     {{RESERVED, SELF, "ann", 1, N},
+      {RESERVED, SELF, "ben", 1, N},
+      {EVENT_ORDER_EXPIRED, 3, "ann", 1, P},
+      {EVENT_ORDER_REFUND_DUE, 3, "ann", 1, E},
+      {EVENT_ORDER_PAID, 3, "ann", 1, E}}},
     {"a move that the sale's states", {{EVENT_SALE_RESUMED, 0, "", 0, N}}},
     {"a move that the sale's states", {{EVENT_SALE_SOLD_OUT, 0, "", 0, N}}},
 };
@@ -78,6 +84,7 @@ static bool judge_step(struct judge *judge, const struct step *step, const struc
                                       .kind = step->kind,
                                       .from = (enum order_state)step->from,
                                       .quantity = step->units,
+                                      .at_mono_ms = (int64_t)seq * STEP_MS,
                                       .terms = terms,
                                       .name = step->name,
                                       .name_bytes = (uint8_t)strlen(step->name)};

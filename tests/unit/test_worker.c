@@ -175,7 +175,12 @@ static void a_late_payment_without_free_units_is_due_a_refund_once(void **state)
           "log reserved:ann expired:ann reserved:ben refund_due:ann\n"
           "pay ann -> hold-expired expired\n"
           "log\n"
-          "stock 0 1 0 0\n");
+          "stock 0 1 0 0\n"
+          "pass 100\n"
+          "stock 1 0 0 0\n"
+          "pay ann -> hold-expired expired\n"
+          "log expired:ben\n"
+          "stock 1 0 0 0\n");
 }
 
 static void a_late_payment_does_not_overtake_who_waits(void **state)
