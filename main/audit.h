@@ -2,7 +2,7 @@
  * audit.h: `flashd audit DIR [--json]`: do the books of a data directory balance?
  *
  * Checks the file's pages, then everything that persist/audit.h says, on a read-only snapshot. Works beside a
- * running server and on read-only media: it does not take flashd.lock and changes no data; where it may write,
+ * running server and on read-only media: it takes no lock and changes no data; where it may write,
  * SQLite leaves a flashd.db-shm and an empty WAL. On a terminal, a bar on stderr shows how far it is.
  *
  * Thread: main.

@@ -8,6 +8,7 @@
  *         missing or damaged; 70 when a commit failed (engine.c).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <malloc.h>
 #include <signal.h>
@@ -244,10 +245,22 @@ static int run_command(struct process *p, const char *command, int argc, char **
     return serve(p, strcmp(command, "demo") == 0);
 }
 
+/* What was closed at the start: else the next file that is opened, such as the database, would be stdout or stderr. */
+static void open_standard_streams(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        (void)close(fd);
+}
+
 int main(int argc, char **argv)
 {
     static const char *const commands[] = {"serve", "demo", "config"};
     static struct process process; /* too large for a stack */
+    open_standard_streams();
     /* Threads' heaps grow and shrink in large steps: fewer system calls under load. */
     (void)mallopt(M_TOP_PAD, 1 << 20);
     (void)mallopt(M_TRIM_THRESHOLD, 8 << 20);

@@ -25,8 +25,7 @@
 
 enum { BUSY_MS = 2000 }; /* how long to wait for a lock that another connection holds */
 
-static const char file_name[] = "flashd.db", wal_name[] = "flashd.db-wal",
-                  lock_name[] = "flashd.lock";
+static const char file_name[] = "flashd.db", wal_name[] = "flashd.db-wal";
 
 /* Into a data directory. */
 struct path {
@@ -63,25 +62,22 @@ static bool sync_directory(const char *dir, const char *below)
     return synced;
 }
 
+/* The lock is on the directory itself: a file in it could be removed by somebody who takes it for a leftover. */
 static bool lock_dir(struct database *d, char *error, size_t bytes)
 {
-    const struct path path = path_of(d->dir, lock_name);
-    struct stat found;
     if (mkdir(d->dir, 0700) != 0 && errno != EEXIST)
         return complain(error, bytes, "cannot create data directory", d->dir, strerror(errno));
-    if (stat(d->dir, &found) != 0 || !S_ISDIR(found.st_mode))
-        return complain(error, bytes, "cannot use as data directory", d->dir, strerror(ENOTDIR));
+    d->lock_fd = open(d->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (d->lock_fd < 0)
+        return complain(error, bytes, "cannot use as data directory", d->dir, strerror(errno));
     /* Also when the directory was there: the process that made it may have died before this. A parent that
      * this user may not read is left to whoever made the directory. */
     if (!sync_directory(d->dir, "..") && errno != EACCES)
         return complain(error, bytes, "cannot sync the parent of", d->dir, strerror(errno));
-    d->lock_fd = open(path.text, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (d->lock_fd < 0)
-        return complain(error, bytes, "cannot open", path.text, strerror(errno));
-    if (flock(d->lock_fd, LOCK_EX | LOCK_NB) != 0)
-        return complain(error, bytes, "data directory", d->dir,
-                        "another flashd is using it (flashd.lock is held)");
-    return true;
+    if (flock(d->lock_fd, LOCK_EX | LOCK_NB) == 0)
+        return true;
+    return complain(error, bytes, "data directory", d->dir,
+                    errno == EWOULDBLOCK ? "another flashd is using it" : strerror(errno));
 }
 
 /* After a failed sync, the kernel's cache has pages that the disk does not have and that will not be written again. A

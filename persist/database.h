@@ -19,7 +19,7 @@ enum { DATABASE_KEY_BYTES = 16, DATA_DIR_BYTES_MAX = 1024 };
 /* The one connection that writes, and the lock that keeps a second process out. */
 struct database {
     sqlite3 *db;
-    int lock_fd;                           /* flashd.lock; -1 while closed */
+    int lock_fd;                           /* the locked data directory; -1 while closed */
     unsigned char key[DATABASE_KEY_BYTES]; /* for ids and names; random, made with the database */
     char dir[DATA_DIR_BYTES_MAX];
 };

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from harness import (SECRET, Ended, binary, command_prefix, clean_environment, eventually, expect, mint,
-                     now_ms, patient, raises, run_flashd)
+                     now_ms, patient, raises, run_flashd, slack)
 
 
 def assert_refused(t, args, env, names):
@@ -205,7 +205,7 @@ def test_too_few_descriptors_to_start_are_not_called_a_lack_of_memory(t):
 def test_a_data_directory_that_cannot_be_is_told(t):
     nowhere = os.path.join(t.folder, "nowhere")
     os.symlink("/nonexistent", nowhere)
-    for path, why in ((t.file("a-file", ""), "Not a directory"), (nowhere, "Not a directory"),
+    for path, why in ((t.file("a-file", ""), "Not a directory"), (nowhere, "No such file"),
                       (os.path.join(t.folder, "a", "b"), "No such file")):
         ended = run_flashd(["serve", "--listen", "127.0.0.1:0", "--data", path])
         assert ended.returncode == 1 and ended.stdout == "", ended
@@ -332,6 +332,22 @@ def test_the_demos_curl_line_buys_also_beside_an_older_sale_that_is_sold_out(t):
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
         process.stdout.close()
+
+
+def test_standard_streams_that_were_closed_do_not_become_files_of_the_server(t):
+    process = subprocess.Popen(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command_prefix(), binary(), "serve", "--listen", "127.0.0.1:0",
+         "--data", t.new_data()], env=clean_environment({"FLASHD_JWT_SECRET": "x" * 32}))
+    try:
+        def opened():
+            links = f"/proc/{process.pid}/fd"
+            return any("flashd.db" in os.readlink(f"{links}/{fd}") for fd in os.listdir(links))
+        eventually(opened, within_s=10, what="it has opened its database")
+        standard = [os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in range(3)]
+        assert standard == ["/dev/null"] * 3, standard
+    finally:
+        process.terminate()
+        assert process.wait(10 * slack()) == 0
 
 
 def test_a_server_that_fails_to_start_leaves_no_port_open(t):

@@ -308,11 +308,10 @@ void image_free(struct image *image)
 
 void remove_data(const char *dir)
 {
-    static const char *const others[] = {"flashd.db-shm", "flashd.lock"};
     char path[PATH_BYTES];
-    for (size_t i = 0; i < FILE_COUNT + sizeof others / sizeof *others; i++) {
+    for (int file = 0; file <= FILE_COUNT; file++) {
         snprintf(path, sizeof path, "%s/%s", dir,
-                 i < FILE_COUNT ? file_names[i] : others[i - FILE_COUNT]);
+                 file < FILE_COUNT ? file_names[file] : "flashd.db-shm");
         MUST(unlink(path) == 0 || errno == ENOENT || errno == ENOTDIR, "a file to remove");
     }
     MUST(rmdir(dir) == 0 || errno == ENOENT, "an empty directory");

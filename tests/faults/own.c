@@ -63,7 +63,7 @@ static bool is_directory(int fd)
     return fstat(fd, &found) == 0 && S_ISDIR(found.st_mode);
 }
 
-/* fd: the log, the data directory, or the directory above, which has no lock file. */
+/* fd: the log, the data directory, or the directory above, which has no database. */
 int __wrap_fsync(int fd)
 {
     enum vfs_fault fault = vfs_strike(CALL_SYNC);
@@ -79,8 +79,8 @@ int __wrap_fsync(int fd)
     if (!directory)
         note(OP_SYNC, FILE_WAL, 0, false);
     else
-        note(faccessat(fd, "flashd.lock", F_OK, 0) == 0 ? OP_SYNC_DIR : OP_SYNC_PARENT, FILE_NONE,
-             0, false);
+        note(faccessat(fd, "flashd.db", F_OK, 0) == 0 ? OP_SYNC_DIR : OP_SYNC_PARENT, FILE_NONE, 0,
+             false);
     return rc;
 }
 

@@ -13,8 +13,7 @@
 
 static inline void data_dir_remove(const char *dir)
 {
-    static const char *const files[] = {"flashd.db", "flashd.db-wal", "flashd.db-shm",
-                                        "flashd.lock"};
+    static const char *const files[] = {"flashd.db", "flashd.db-wal", "flashd.db-shm"};
     char path[256];
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, files[i]);
