@@ -161,6 +161,12 @@ static void count(struct crowd *c, enum count counted)
     c->run->buyers.counts[counted]++;
 }
 
+static uint64_t span_of(const struct crowd *c, const struct visit *v)
+{
+    uint64_t from_ns = options_open_loop(&c->run->options) ? v->task.due_ns : v->sent_ns;
+    return c->loop.now_ns > from_ns ? c->loop.now_ns - from_ns : 0;
+}
+
 /* Nobody knows what became of the request: it may have been done. */
 static void outcome_unknown(struct crowd *c, const struct visit *v)
 {
@@ -171,9 +177,12 @@ static void outcome_unknown(struct crowd *c, const struct visit *v)
     crowd_order(c, v->task.buyer)->flags |= unknown[v->task.step];
 }
 
-/* 503 says that the request was not done; other 5xx, such as a gateway's 502, do not tell. */
+/* 503 says that the request was not done; other 5xx, such as a gateway's 502, do not tell. A failed purchase is not
+ * among the others' latencies: a server that sheds its load must not look faster for it. */
 static void fault(struct crowd *c, const struct visit *v, unsigned status)
 {
+    if (v->task.step == STEP_BUY)
+        measure(&c->run->buyers, LATENCY_FAILED, span_of(c, v));
     if (status >= 500 && status != 503)
         outcome_unknown(c, v);
     count(c, COUNT_ERRORS);
@@ -181,12 +190,6 @@ static void fault(struct crowd *c, const struct visit *v, unsigned status)
 }
 
 /* ---- answers ---- */
-
-static uint64_t span_of(const struct crowd *c, const struct visit *v)
-{
-    uint64_t from_ns = options_open_loop(&c->run->options) ? v->task.due_ns : v->sent_ns;
-    return c->loop.now_ns > from_ns ? c->loop.now_ns - from_ns : 0;
-}
 
 static bool is_refusal(unsigned status)
 {
@@ -215,6 +218,15 @@ static void check_refusal(struct crowd *c, const struct visit *v, const struct l
                 v->task.buyer);
 }
 
+/* The server has decided the purchase, one way or the other. */
+static void served(struct crowd *c, const struct visit *v, enum count outcome, enum latency latency)
+{
+    count(c, COUNT_PURCHASES);
+    count(c, outcome);
+    measure(&c->run->buyers, LATENCY_BUY, span_of(c, v));
+    measure(&c->run->buyers, latency, span_of(c, v));
+}
+
 static void accepted(struct crowd *c, const struct visit *v, struct buyer *b,
                      struct ledger_order *order)
 {
@@ -230,8 +242,8 @@ static void accepted(struct crowd *c, const struct visit *v, struct buyer *b,
         return;
     }
     memcpy(order->id, id.data, order->id_bytes);
-    count(c, waiting ? COUNT_WAITING : COUNT_ACCEPTED);
-    measure(&c->run->buyers, waiting ? LATENCY_WAITING : LATENCY_ACCEPTED, span_of(c, v));
+    served(c, v, waiting ? COUNT_WAITING : COUNT_ACCEPTED,
+           waiting ? LATENCY_WAITING : LATENCY_ACCEPTED);
     if (will_pay(c, v->task.buyer) &&
         chance(c, v->task.buyer, PRESSES_TWICE) <= c->run->options.twice_share)
         crowd_plan(c, v->task.buyer, STEP_TWICE, c->loop.now_ns);
@@ -244,8 +256,6 @@ static void accepted(struct crowd *c, const struct visit *v, struct buyer *b,
 static void bought(struct crowd *c, const struct visit *v, struct buyer *b, unsigned status)
 {
     struct ledger_order *order = crowd_order(c, v->task.buyer);
-    count(c, COUNT_PURCHASES);
-    measure(&c->run->buyers, LATENCY_BUY, span_of(c, v));
     if (status == 201) {
         accepted(c, v, b, order);
         return;
@@ -255,9 +265,8 @@ static void bought(struct crowd *c, const struct visit *v, struct buyer *b, unsi
         fault(c, v, status);
         return;
     }
-    count(c, COUNT_REFUSED);
+    served(c, v, COUNT_REFUSED, LATENCY_REFUSED);
     keep_code(c, v, status);
-    measure(&c->run->buyers, LATENCY_REFUSED, span_of(c, v));
     check_refusal(c, v, order);
 }
 

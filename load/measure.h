@@ -17,10 +17,11 @@
 /*    latency        name */
 #define LATENCIES(X)                                                                               \
     X(LOOK, "look", "the sale, before buying")                                                     \
-    X(BUY, "buy", "every purchase; unanswered ones by how long they waited")                       \
+    X(BUY, "buy", "purchases that were decided; unanswered ones by how long they waited")          \
     X(ACCEPTED, "accepted", "purchases that got a unit to pay")                                    \
     X(WAITING, "waiting", "purchases that got a place in the waiting list")                        \
     X(REFUSED, "refused", "purchases that were refused")                                           \
+    X(FAILED, "failed", "purchases that were answered with an error, which count in no other row") \
     X(PAID, "paid", "payments that were taken")                                                    \
     X(CANCELLED, "cancelled", "cancellations that were taken")                                     \
     X(ORDER, "order", "a waiting buyer's look at their order")                                     \

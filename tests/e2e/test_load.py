@@ -173,6 +173,78 @@ def test_load_ramp_looks_for_the_knee(t):
     assert seen["options"]["loop"] == "open" and seen["audit"]["balances"], seen
 
 
+# ------------------------------------------------------------------------------ servers that fail
+
+class Till:
+    """A server with one sale, for --sale: it answers a purchase with the status and code that `buy` gives."""
+
+    SALE = {"id": "0" * 24, "state": "ACTIVE", "productQty": 10, "available": 10, "held": 0, "sold": 0, "waiting": 0,
+            "remainingQty": 10, "holdMs": 1000, "seq": 1}
+
+    def __init__(self, buy):
+        till = self
+        self.lock = threading.Lock()
+
+        class Clerk(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                path = self.path.removeprefix("/api/v1/sales")
+                self.answer(200, {"sales": []} if path == "" else {"buyers": []} if "/buyers?" in path else till.SALE)
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                with till.lock:
+                    status, code = buy()
+                self.answer(status, {"code": code})
+
+            def answer(self, status, told):
+                body = json.dumps(told).encode()
+                self.wfile.write(b"HTTP/1.1 %d -\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
+
+            def log_message(self, *_):
+                pass
+
+        class Server(http.server.ThreadingHTTPServer):
+            request_queue_size = 512
+        self.server = Server(("127.0.0.1", 0), Clerk)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def report(self, t, *args, status=0):
+        """What flashload reports of this server, which then ends."""
+        try:
+            return report(t, "--url", url(self.server.server_port), "--sale", self.SALE["id"], "--spectators", 0,
+                          "--looks", 0, *args, status=status)
+        finally:
+            self.server.shutdown()
+            self.server.server_close()
+
+
+def no_more_than(rate):
+    """Refuses so many a second, and sheds the rest with a fast 503."""
+    state = {"at": time.monotonic(), "left": 1.0}
+
+    def buy():
+        now = time.monotonic()
+        state["left"] = min(10, state["left"] + (now - state["at"]) * rate)
+        state["at"] = now
+        if state["left"] < 1:
+            return 503, "busy"
+        state["left"] -= 1
+        return 409, "sold-out"
+    return buy
+
+
+@patient
+def test_load_finds_the_knee_of_a_server_that_sheds_load(t):
+    seen = Till(no_more_than(100)).report(t, "--ramp", "20:400:4", "--seed", 1)
+    counts, knee, latencies = seen["counts"], seen["knee"], seen["latencyMs"]
+    assert counts["errors"] > 200 and counts["refused"] > 100, counts
+    assert knee["reached"] and knee["offered"] < 150 and knee["sign"] == "served less than offered", knee
+    assert counts["purchases"] == latencies["buy"]["count"] == counts["refused"], (counts, latencies["buy"])
+    assert latencies["failed"]["count"] == counts["errors"], (counts, latencies["failed"])
+
+
 # ---------------------------------------------------------------------------- books that are wrong
 
 class Liar:
