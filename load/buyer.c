@@ -373,6 +373,7 @@ void buyer_waited_in_vain(struct crowd *c, const struct visit *v)
 void buyer_unanswered(struct crowd *c, const struct visit *v)
 {
     outcome_unknown(c, v);
+    count(c, COUNT_UNANSWERED);
     count(c, COUNT_ERRORS);
     if (v->task.step != STEP_TWICE)
         done(c, crowd_buyer(c, v->task.buyer));

@@ -44,6 +44,7 @@
     X(CANCELLED, "cancelled")                                                                      \
     X(CANCEL_REFUSED, "cancel_refused")                                                            \
     X(UNSERVED, "unserved")                                                                        \
+    X(UNANSWERED, "unanswered") /* requests; each is an error, too */                              \
     X(ERRORS, "errors")                                                                            \
     X(DURABLE, "durable")                                                                          \
     X(FRAMES, "frames")                                                                            \

@@ -168,9 +168,9 @@ double summary_figure(const void *context, const char *name, enum statistic stat
         return counted(s, name);
     if (statistic == STAT_RATE)
         return counted(s, name) / fmax(s->seconds, 1e-9);
-    if (statistic == STAT_SHARE)
+    if (statistic == STAT_SHARE) /* of all requests */
         return counted(s, name) /
-               fmax((double)(s->counts[COUNT_ANSWERS] + s->counts[COUNT_ERRORS]), 1);
+               fmax((double)(s->counts[COUNT_ANSWERS] + s->counts[COUNT_UNANSWERED]), 1);
     const struct hdr *hdr = summary_latency(s, (enum latency)latency_named(name));
     if (hdr->count == 0)
         return NAN;

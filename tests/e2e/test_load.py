@@ -5,6 +5,7 @@ Ctrl-C, and its output. The flashload beside the flashd under test is the one th
 import contextlib
 import fcntl
 import http.server
+import itertools
 import json
 import os
 import pty
@@ -176,7 +177,8 @@ def test_load_ramp_looks_for_the_knee(t):
 # ------------------------------------------------------------------------------ servers that fail
 
 class Till:
-    """A server with one sale, for --sale: it answers a purchase with the status and code that `buy` gives."""
+    """A server with one sale, for --sale: it answers a purchase with the status and code that `buy` gives; without a
+    status not at all, but hangs up."""
 
     SALE = {"id": "0" * 24, "state": "ACTIVE", "productQty": 10, "available": 10, "held": 0, "sold": 0, "waiting": 0,
             "remainingQty": 10, "holdMs": 1000, "seq": 1}
@@ -199,6 +201,9 @@ class Till:
                 self.answer(status, {"code": code})
 
             def answer(self, status, told):
+                if status is None:
+                    self.close_connection = True
+                    return
                 body = json.dumps(told).encode()
                 self.wfile.write(b"HTTP/1.1 %d -\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
 
@@ -218,6 +223,14 @@ class Till:
         finally:
             self.server.shutdown()
             self.server.server_close()
+
+
+def test_load_tells_the_share_of_errors_among_all_requests(t):
+    for answers in ([(503, "busy")], [(503, "busy"), (None, "hangs up")]):
+        turns = itertools.cycle(answers)
+        seen = Till(lambda turns=turns: next(turns)).report(t, "--buyers", 40, "--assert", "share(errors)==100%")
+        assert [row["found"] for row in seen["thresholds"]] == [1.0], (seen["thresholds"], seen["counts"])
+        assert seen["counts"]["errors"] == 40, seen["counts"]
 
 
 def no_more_than(rate):

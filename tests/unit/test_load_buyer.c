@@ -81,7 +81,6 @@ static void a_purchase_is_served_when_the_server_decides_it(void **state)
     assert_int_equal(timed(LATENCY_WAITING), 1);
     assert_int_equal(timed(LATENCY_REFUSED), 1);
     assert_int_equal(timed(LATENCY_FAILED), 0);
-
 }
 
 static void an_error_serves_nobody_however_fast(void **state)

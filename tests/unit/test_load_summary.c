@@ -1,5 +1,5 @@
 /*
- * test_load_summary.c: the knee is looked for in all of a ramp, its last second too.
+ * test_load_summary.c: the knee is looked for in all of a ramp, its last second too; a share is of all requests.
  *
  * Thread: one.
  */
@@ -68,11 +68,29 @@ static void the_end_of_a_ramp_counts_as_much_as_its_length(void **state)
     }
 }
 
+static double share(const char *name)
+{
+    return summary_figure(&summary, name, STAT_SHARE, 0);
+}
+
+static void a_share_is_of_all_requests(void **state)
+{
+    (void)state;
+    summary = (struct summary){.counts = {[COUNT_ANSWERS] = 8, [COUNT_ERRORS] = 8}};
+    assert_true(share("errors") == 1 && share("answers") == 1);
+    summary.counts[COUNT_UNANSWERED] = 2;
+    summary.counts[COUNT_ERRORS] = 5;
+    assert_true(share("errors") == 0.5 && share("answers") == 0.8);
+    summary = (struct summary){0};
+    assert_true(share("errors") == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stall_in_the_last_second_is_a_knee),
         cmocka_unit_test(the_end_of_a_ramp_counts_as_much_as_its_length),
+        cmocka_unit_test(a_share_is_of_all_requests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
