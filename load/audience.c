@@ -98,7 +98,7 @@ static void observe(struct audience *a, uint64_t seq, enum seen_kind kind, struc
         if (kind == SEEN_SALE_SOLD_OUT)
             atomic_fetch_add_explicit(&run->sold_out_told, 1, memory_order_release);
         if (seen_is_of_order(kind)) {
-            run->audience.counts[COUNT_DURABLE]++;
+            measures_count_carried(&run->audience, COUNT_DURABLE);
             if (kind != SEEN_REFUND_DUE)
                 a->last_public_seq = seq;
             if (run_is_watched(run, e->buyer) && seq > a->viewer->last_id)
@@ -132,7 +132,7 @@ static void spectate(struct audience *a, uint64_t seq, struct span data)
     struct public_state said = {0}, *kept;
     read_public(a, data, &said);
     uint64_t reply_ns = ledger_reply_ns(&run->ledger, seq);
-    run->audience.counts[COUNT_FRAMES]++;
+    measures_count_carried(&run->audience, COUNT_FRAMES);
     if (said.sale_plus_1 == 0 || seq <= run->ledger.base_seq)
         return;
     if (reply_ns != 0)
@@ -285,13 +285,12 @@ static void attend(struct audience *a)
         a->viewers[next].opening = true;
         link_connect(&a->loop.links[next]);
     }
+    bool last = atomic_load_explicit(&run->count_end, memory_order_relaxed);
     loop_round(&a->loop, 20 * NS_PER_MS);
     if (!atomic_load_explicit(&run->started, memory_order_acquire))
         return;
-    bool loaded = atomic_load_explicit(&run->loaded, memory_order_acquire);
-    if (!loaded || measures_lack_last_tick(&run->audience, run->start_ns, run->loaded_ns))
-        measures_tick(&run->audience, run->start_ns, a->loop.now_ns, &a->like);
-    if (loaded)
+    run_tick(run, &run->audience, a->loop.now_ns, &a->like, last);
+    if (atomic_load_explicit(&run->loaded, memory_order_acquire))
         count_behind(a);
 }
 

@@ -359,7 +359,7 @@ static void end_overdue_visits(struct crowd *c)
     }
 }
 
-static void tick(struct crowd *c)
+static void tick(struct crowd *c, bool last)
 {
     struct run *run = c->run;
     double at_s = (double)(c->loop.now_ns - run->start_ns) / 1e9;
@@ -367,7 +367,7 @@ static void tick(struct crowd *c)
     if (options_open_loop(&run->options) && more_may_come(c))
         like.offered = arrivals_rate_at(&c->arrivals, at_s);
     uint32_t before = atomic_load_explicit(&run->buyers.ticks_done, memory_order_relaxed);
-    measures_tick(&run->buyers, run->start_ns, c->loop.now_ns, &like);
+    run_tick(run, &run->buyers, c->loop.now_ns, &like, last);
     if (before != atomic_load_explicit(&run->buyers.ticks_done, memory_order_relaxed))
         end_overdue_visits(c);
 }
@@ -470,7 +470,7 @@ static void load(struct crowd *c)
             line_push(c, heap_pop(c));
         use_idle_connections(c);
         loop_round(&c->loop, wait_ns(c));
-        tick(c);
+        tick(c, false);
     }
     c->run->came_s = fmin(c->arrivals.next_s, c->arrivals.span_s);
     c->run->buyers.cpu_ns = thread_cpu_ns() - cpu_ns;
@@ -492,11 +492,13 @@ void *crowd_run(void *argument)
         if (atomic_load_explicit(&run->started, memory_order_acquire))
             load(c);
         run->loaded_ns = c->loop.now_ns;
+        run->loaded_seq = run->ledger.replied_seq;
         atomic_store_explicit(&run->loaded, true, memory_order_release);
         while (!atomic_load_explicit(&run->end, memory_order_relaxed)) {
+            bool last = atomic_load_explicit(&run->count_end, memory_order_relaxed);
             loop_round(&c->loop, 2 * NS_PER_MS);
-            if (measures_lack_last_tick(&run->buyers, run->start_ns, run->loaded_ns))
-                tick(c);
+            if (atomic_load_explicit(&run->started, memory_order_acquire))
+                tick(c, last);
         }
         give_up_visits(c);
         crowd_close(c);

@@ -70,6 +70,8 @@ uint64_t ledger_hash(struct span id)
 
 void ledger_note_reply(struct ledger *ledger, uint64_t seq, uint64_t at_ns)
 {
+    if (seq > ledger->replied_seq)
+        ledger->replied_seq = seq;
     _Atomic uint64_t *at =
         seq > ledger->base_seq ? chunks_make(&ledger->reply_times, seq - ledger->base_seq) : NULL;
     if (at != NULL)

@@ -110,6 +110,7 @@ struct ledger {
     struct chunks publics;     /* struct public_state by seq - base_seq */
     struct chunks reply_times; /* _Atomic uint64_t ns, by seq - base_seq */
     uint64_t base_seq;         /* the seq before the run */
+    uint64_t replied_seq;      /* buyers': the newest that an answer told */
     char tag[TAG_BYTES_MAX];   /* names are TAG-NUMBER */
 };
 

@@ -3,6 +3,7 @@
  *
  *   ready     every stream and connection is open; then the clock starts
  *   load      the buyers' and the audience's threads work, main draws
+ *   count     the streams have delivered what the load caused; from then on nothing counts
  *   settle    the sales are ended, the streams get time to deliver what they owe
  *   books     both threads have ended; the ledger is compared with the server's books
  *
@@ -38,6 +39,7 @@ enum {
     EXIT_NO_REPORT = 3,
     EXIT_LEFT_AT_ONCE = 130,
     READY_PATIENCE_MS = 10000, /* since the last link opened */
+    COUNT_PATIENCE_MS = 3000,
     SETTLE_PATIENCE_MS = 10000,
     OWN_PATIENCE_MS = 3000
 };
@@ -237,6 +239,27 @@ static bool own_streams_owe_nothing(const struct run *run)
     return atomic_load(&run->own_frames) >= atomic_load(&run->own_frames_owed);
 }
 
+static bool streams_caught_up(const struct run *run)
+{
+    return atomic_load_explicit(&run->observed_seq, memory_order_acquire) >= run->loaded_seq &&
+           own_streams_owe_nothing(run) &&
+           atomic_load_explicit(&run->spectators_behind, memory_order_acquire) == 0;
+}
+
+/* Ends the counting before the sales are: clearing their waiting lists is no part of the load. Sleeps first, for longer
+ * than a round of the audience, which then has counted how many spectators are behind. */
+static void end_counts(struct run *run)
+{
+    uint64_t end_ns = clock_ns() + COUNT_PATIENCE_MS * NS_PER_MS;
+    do
+        clock_sleep_ms(25);
+    while (run_has_token(run) && !streams_caught_up(run) && !atomic_load(&run->failed) &&
+           clock_ns() < end_ns);
+    atomic_store_explicit(&run->count_end, true, memory_order_relaxed);
+    while (atomic_load_explicit(&run->counts_over, memory_order_acquire) < 2)
+        clock_sleep_ms(1);
+}
+
 static bool streams_owe_nothing(const struct process *p)
 {
     const struct run *run = &p->run;
@@ -265,8 +288,8 @@ static void wait_for_streams(struct process *p)
     struct run *run = &p->run;
     uint64_t end_ns = clock_ns() + SETTLE_PATIENCE_MS * NS_PER_MS;
     wait_while_owed(p, end_ns);
-    /* More than a tick: the tick in which the load ended closes; the audience, whose rounds are shorter, counts again
-     * how many spectators are behind; and an event that ought not to come has time to. */
+    /* The audience, whose rounds are shorter, counts again how many spectators are behind; and an event that ought not
+     * to come has time to. */
     clock_sleep_ms(TICK_MS + 50);
     wait_while_owed(p, end_ns);
     uint32_t behind = atomic_load(&run->spectators_behind);
@@ -367,6 +390,7 @@ static int finish(struct process *p)
 {
     struct run *run = &p->run;
     struct summary *s = &p->summary;
+    end_counts(run);
     if (atomic_load(&run->failed))
         (void)snprintf(s->audit_error, sizeof s->audit_error, "%s", run->failure);
     else

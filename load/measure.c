@@ -100,8 +100,8 @@ void measures_tick(struct measures *m, uint64_t start_ns, uint64_t now_ns, const
     }
 }
 
-bool measures_lack_last_tick(const struct measures *m, uint64_t start_ns, uint64_t loaded_ns)
+void measures_end(struct measures *m, uint64_t start_ns, uint64_t now_ns, const struct tick *like)
 {
-    uint64_t done = atomic_load_explicit(&m->ticks_done, memory_order_relaxed);
-    return start_ns != 0 && done * TICK_MS * NS_PER_MS < loaded_ns - start_ns;
+    measures_tick(m, start_ns, now_ns + TICK_MS * NS_PER_MS, like);
+    m->over = true;
 }

@@ -91,6 +91,7 @@ struct measures {
     struct tick *ticks; /* owned; by measures_tick_at() */
     _Atomic uint32_t ticks_done;
     uint64_t cpu_ns; /* of the thread, from the start to the end of the load */
+    bool over;       /* the load is: what streams carry from now on, it did not cause */
 };
 
 bool measures_open(struct measures *measures);
@@ -106,9 +107,14 @@ static inline struct tick *measures_tick_at(const struct measures *measures, uin
 void measures_tick(struct measures *measures, uint64_t start_ns, uint64_t now_ns,
                    const struct tick *like);
 
-/* Whether the tick in which the load ended is still open. */
-bool measures_lack_last_tick(const struct measures *measures, uint64_t start_ns,
-                             uint64_t loaded_ns);
+/* Closes also the tick in which now_ns lies, the last one. */
+void measures_end(struct measures *measures, uint64_t start_ns, uint64_t now_ns,
+                  const struct tick *like);
+/* Counts what a stream carried, until the load is over. */
+static inline void measures_count_carried(struct measures *measures, enum count count)
+{
+    measures->counts[count] += !measures->over;
+}
 
 const char *latency_name(enum latency latency);
 const char *latency_about(enum latency latency);

@@ -15,6 +15,20 @@ bool run_has_token(const struct run *run)
     return run->site.token[0] != '\0';
 }
 
+void run_tick(struct run *run, struct measures *measures, uint64_t now_ns, const struct tick *like,
+              bool last)
+{
+    if (measures->over)
+        return;
+    if (!last) {
+        measures_tick(measures, run->start_ns, now_ns, like);
+        return;
+    }
+    measures_end(measures, run->start_ns, now_ns, like);
+    /* Pairs with main's acquire. */
+    atomic_fetch_add_explicit(&run->counts_over, 1, memory_order_release);
+}
+
 uint32_t run_sale_of(const struct run *run, struct span id)
 {
     for (uint32_t at = (uint32_t)ledger_hash(id);; at++) {

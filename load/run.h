@@ -41,6 +41,7 @@ struct run {
     /* main -> threads */
     _Atomic bool started;      /* every stream and connection is there: go */
     _Atomic bool stop;         /* no new arrivals; finish what is under way */
+    _Atomic bool count_end;    /* the load's streams have caught up: close the last tick */
     _Atomic bool audience_end; /* the audience ends first: from then on own_frames_owed is final */
     _Atomic bool end;          /* the buyers' thread ends, too */
 
@@ -49,7 +50,9 @@ struct run {
     _Atomic uint32_t spectators_open, observer_open;  /* audience's */
     _Atomic bool loaded;                              /* buyers': the load is over */
     uint64_t loaded_ns;                               /* buyers': written before `loaded` */
+    uint64_t loaded_seq;                /* the same: of the newest event that an answer told */
     double came_s;                      /* the same: seconds of the schedule that came */
+    _Atomic uint32_t counts_over;       /* both: how many have closed their last tick */
     _Atomic uint64_t own_frames;        /* buyers': order events on own streams */
     _Atomic uint64_t own_frames_owed;   /* audience's: by the stream of all events */
     _Atomic uint64_t observed_seq;      /* audience's: of the newest event */
@@ -69,6 +72,9 @@ struct run {
 };
 
 bool run_has_token(const struct run *run);
+/* A load thread, each round from the start on: ticks go on until `last`, which is count_end before the round. */
+void run_tick(struct run *run, struct measures *measures, uint64_t now_ns, const struct tick *like,
+              bool last);
 uint32_t run_sale_of(const struct run *run, struct span id); /* NO_SALE: none of ours */
 bool run_index_sales(struct run *run);
 /* A failure that ends the run; the first one's words are kept. Any thread. */

@@ -67,7 +67,7 @@ static void heard(void *context, const struct sse_event *event)
                     w->buyer, seq, w->last_id);
         keep_event(c, w, seq, kind);
         atomic_fetch_add_explicit(&c->run->own_frames, 1, memory_order_relaxed);
-        c->run->buyers.counts[COUNT_FRAMES]++;
+        measures_count_carried(&c->run->buyers, COUNT_FRAMES);
         time_frame(c, seq, kind);
         buyer_hears(c, w->buyer, kind);
     }

@@ -167,6 +167,25 @@ def test_load_admits_who_was_due_while_it_stood_still_itself(t):
 
 
 @patient
+def test_load_counts_what_the_load_did_and_not_what_ends_its_sale(t):
+    """Ended with a waiting list, which the server then clears, an event for each who waits."""
+    argv, environment = command(t, ["--json", "--buyers", 2000, "--stock", 10, "--looks", 0, "--pay-ratio", 0,
+                                    "--think-ms", 0, "--hold-ms", 60000, "--look-ms", 60000])
+    load = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    read_until(" answers/s", load.stderr)
+    load.send_signal(signal.SIGINT)
+    out, err = load.communicate(timeout=60 * slack())
+    assert load.returncode == 0, err
+    seen = json.loads(out)
+    counts, points = seen["counts"], seen["series"]["points"]
+    waiting, clearing = points[-1]["queue"], seen["audit"]["events"] - counts["durable"]
+    assert waiting > 500 and waiting <= clearing <= waiting + 4, (waiting, clearing, counts)
+    assert sum(point["durable"] for point in points) == counts["durable"], (points, counts)
+    assert abs(seen["rates"]["durable"]["mean"] * seen["seconds"] - counts["durable"]) < 1, seen["rates"]
+    assert len(points) * seen["series"]["tickMs"] < seen["seconds"] * 1000 + 1000 * slack(), (len(points), seen["seconds"])
+
+
+@patient
 def test_load_ramp_looks_for_the_knee(t):
     seen = report(t, "--ramp", "50:400:3", *QUICK)
     assert seen["knee"].keys() == {"reached", "offered", "p99", "sign", "points"}, seen["knee"]
