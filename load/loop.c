@@ -243,11 +243,13 @@ static void received(struct link *link, const struct io_uring_cqe *cqe)
             feed(link, loop->buffer_memory + (size_t)buffer * LOOP_BUFFER_BYTES, (size_t)cqe->res);
         give_buffer(loop, buffer);
     }
-    if ((cqe->flags & IORING_CQE_F_MORE) == 0)
-        link->pending--; /* after feed(): at 0, link_close() may begin a new life */
     bool over = cqe->res == 0 || (cqe->res < 0 && cqe->res != -ENOBUFS);
-    if (over && link->state == LINK_OPEN) {
+    if (over && link->state == LINK_OPEN)
         (void)llhttp_finish(&link->parser); /* an answer may end with the connection */
+    /* After the owner was told of answers: at 0, its link_close() would begin a new life under our hands. */
+    if ((cqe->flags & IORING_CQE_F_MORE) == 0)
+        link->pending--;
+    if (over && link->state == LINK_OPEN) {
         if (link->error == 0)
             link->error = cqe->res < 0 ? -cqe->res : 0;
         link_close(link);

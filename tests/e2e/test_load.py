@@ -197,17 +197,23 @@ def test_load_ramp_looks_for_the_knee(t):
 
 class Till:
     """A server with one sale, for --sale: it answers a purchase with the status and code that `buy` gives; without a
-    status not at all, but hangs up."""
+    status not at all, but hangs up. With by_end each answer ends with its connection."""
 
     SALE = {"id": "0" * 24, "state": "ACTIVE", "productQty": 10, "available": 10, "held": 0, "sold": 0, "waiting": 0,
             "remainingQty": 10, "holdMs": 1000, "seq": 1}
 
-    def __init__(self, buy):
+    def __init__(self, buy, by_end=False):
         till = self
+        self.connections = self.requests = 0
         self.lock = threading.Lock()
 
         class Clerk(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self):
+                super().setup()
+                with till.lock:
+                    till.connections += 1
 
             def do_GET(self):
                 path = self.path.removeprefix("/api/v1/sales")
@@ -224,7 +230,11 @@ class Till:
                     self.close_connection = True
                     return
                 body = json.dumps(told).encode()
-                self.wfile.write(b"HTTP/1.1 %d -\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
+                length = b"" if by_end else b"Content-Length: %d\r\n" % len(body)
+                self.wfile.write(b"HTTP/1.1 %d -\r\n%b\r\n%b" % (status, length, body))
+                self.close_connection |= by_end
+                with till.lock:
+                    till.requests += 1
 
             def log_message(self, *_):
                 pass
@@ -250,6 +260,13 @@ def test_load_tells_the_share_of_errors_among_all_requests(t):
         seen = Till(lambda turns=turns: next(turns)).report(t, "--buyers", 40, "--assert", "share(errors)==100%")
         assert [row["found"] for row in seen["thresholds"]] == [1.0], (seen["thresholds"], seen["counts"])
         assert seen["counts"]["errors"] == 40, seen["counts"]
+
+
+def test_load_connects_once_for_each_answer_that_ends_with_its_connection(t):
+    till = Till(lambda: (409, "sold-out"), by_end=True)
+    counts = till.report(t, "--buyers", 200, "--connections", 8)["counts"]
+    assert counts["refused"] == 200 and counts["errors"] == 0, counts
+    assert till.requests >= 200 and till.connections <= till.requests + 8, (till.connections, till.requests)
 
 
 def no_more_than(rate):
