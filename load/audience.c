@@ -36,6 +36,7 @@ struct audience {
     uint32_t connecting, to_connect;
     uint64_t last_public_seq; /* of the newest event that shows on the public stream */
     struct seen_event *last_of_sale;
+    struct chunks answers; /* bool by seq - base_seq: the event answers a buyer of ours */
     struct tick like;      /* the newest counters */
     struct viewer *viewer; /* whose frame is being read */
 };
@@ -82,6 +83,30 @@ static void read_event(const struct audience *a, struct span data, struct seen_e
     }
 }
 
+static void time_frame(struct audience *a, enum latency latency, uint64_t seq)
+{
+    measure(&a->run->audience, latency,
+            ledger_since_reply_ns(&a->run->ledger, seq, a->loop.now_ns));
+}
+
+static void time_answer(struct audience *a, uint64_t seq)
+{
+    uint64_t base_seq = a->run->ledger.base_seq;
+    bool *answer = seq > base_seq ? chunks_make(&a->answers, seq - base_seq) : NULL;
+    if (answer != NULL)
+        *answer = true;
+    time_frame(a, LATENCY_FRAME_EVENTS, seq);
+}
+
+/* A public frame does not say of what event it is. The stream of all events has, or the reply; before both, the frame
+ * cannot be told from one that answers nobody, and is not timed. */
+static void time_public(struct audience *a, uint64_t seq)
+{
+    const bool *answer = chunks_get(&a->answers, seq - a->run->ledger.base_seq);
+    if ((answer != NULL && *answer) || ledger_reply_ns(&a->run->ledger, seq) != 0)
+        time_frame(a, LATENCY_FRAME_PUBLIC, seq);
+}
+
 static void observe(struct audience *a, uint64_t seq, enum seen_kind kind, struct span data)
 {
     struct run *run = a->run;
@@ -104,10 +129,8 @@ static void observe(struct audience *a, uint64_t seq, enum seen_kind kind, struc
             if (run_is_watched(run, e->buyer) && seq > a->viewer->last_id)
                 atomic_fetch_add_explicit(&run->own_frames_owed, 1, memory_order_relaxed);
         }
-        uint64_t reply_ns = ledger_reply_ns(&run->ledger, seq);
         if (seen_is_an_answer(kind) && e->buyer != NO_BUYER)
-            measure(&run->audience, LATENCY_FRAME_EVENTS,
-                    reply_ns != 0 && reply_ns < a->loop.now_ns ? a->loop.now_ns - reply_ns : 0);
+            time_answer(a, seq);
     }
     atomic_store_explicit(&run->observed_seq, seq, memory_order_release);
 }
@@ -131,13 +154,10 @@ static void spectate(struct audience *a, uint64_t seq, struct span data)
     struct run *run = a->run;
     struct public_state said = {0}, *kept;
     read_public(a, data, &said);
-    uint64_t reply_ns = ledger_reply_ns(&run->ledger, seq);
     measures_count_carried(&run->audience, COUNT_FRAMES);
     if (said.sale_plus_1 == 0 || seq <= run->ledger.base_seq)
         return;
-    if (reply_ns != 0)
-        measure(&run->audience, LATENCY_FRAME_PUBLIC,
-                reply_ns < a->loop.now_ns ? a->loop.now_ns - reply_ns : 0);
+    time_public(a, seq);
     kept = chunks_make(&run->ledger.publics, seq - run->ledger.base_seq);
     if (kept == NULL)
         run_fail(run, "no memory for the public stream");
@@ -260,7 +280,7 @@ static bool audience_open(struct audience *a, struct run *run)
     a->run = run;
     a->viewers = calloc((size_t)links + 1, sizeof *a->viewers);
     a->last_of_sale = calloc(run->options.sales, sizeof *a->last_of_sale);
-    if (a->viewers == NULL || a->last_of_sale == NULL) {
+    if (a->viewers == NULL || a->last_of_sale == NULL || !chunks_open(&a->answers, sizeof(bool))) {
         run_fail(run, "no memory for %u spectators", run->options.spectators);
         return false;
     }
@@ -309,5 +329,6 @@ void *audience_run(void *argument)
     }
     free(a->viewers);
     free(a->last_of_sale);
+    chunks_close(&a->answers);
     return NULL;
 }

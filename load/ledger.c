@@ -84,3 +84,9 @@ uint64_t ledger_reply_ns(const struct ledger *ledger, uint64_t seq)
         seq > ledger->base_seq ? chunks_get(&ledger->reply_times, seq - ledger->base_seq) : NULL;
     return at == NULL ? 0 : atomic_load_explicit(at, memory_order_relaxed);
 }
+
+uint64_t ledger_since_reply_ns(const struct ledger *ledger, uint64_t seq, uint64_t now_ns)
+{
+    uint64_t reply_ns = ledger_reply_ns(ledger, seq);
+    return reply_ns != 0 && reply_ns < now_ns ? now_ns - reply_ns : 0;
+}

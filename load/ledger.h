@@ -140,5 +140,7 @@ uint64_t ledger_hash(struct span id);
 void ledger_note_reply(struct ledger *ledger, uint64_t seq, uint64_t at_ns);
 /* Any thread: when it came, or 0. */
 uint64_t ledger_reply_ns(const struct ledger *ledger, uint64_t seq);
+/* Any thread: how much later than its reply a frame of this seq comes now; 0 if it comes first. */
+uint64_t ledger_since_reply_ns(const struct ledger *ledger, uint64_t seq, uint64_t now_ns);
 
 #endif

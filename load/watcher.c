@@ -29,10 +29,9 @@ void watcher_opens(struct crowd *c, struct link *link)
 /* Measures from the reply to this frame, for events that answer a request. */
 static void time_frame(struct crowd *c, uint64_t seq, enum seen_kind kind)
 {
-    uint64_t reply_ns = ledger_reply_ns(&c->run->ledger, seq);
     if (seen_is_an_answer(kind))
         measure(&c->run->buyers, LATENCY_FRAME,
-                reply_ns != 0 && reply_ns < c->loop.now_ns ? c->loop.now_ns - reply_ns : 0);
+                ledger_since_reply_ns(&c->run->ledger, seq, c->loop.now_ns));
 }
 
 static void keep_event(struct crowd *c, const struct watcher *w, uint64_t seq, enum seen_kind kind)

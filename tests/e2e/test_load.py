@@ -466,6 +466,23 @@ def test_load_does_not_take_an_answer_that_never_came_for_a_refusal(t):
     assert re.search(r"^errors +1 ", out, re.M), out
 
 
+@patient
+def test_load_times_frames_alike_that_come_before_their_reply(t):
+    """Behind a proxy that is slow with replies only."""
+    def slow(data):
+        time.sleep(0.2 * slack())
+        return data
+    shop = t.shop()
+    proxy = Liar(shop.port, "POST /api/v1/", slow)
+    latencies = report(t, "--url", url(proxy.port), "--buyers", 10, "--stock", 10, "--pay-ratio", 1, "--twice-ratio", 0, *QUICK,
+                       "--hold-ms", 60000, "--connections", 2, "--spectators", 3, "--watchers", 10, env={"FLASHD_TOKEN": shop.admin})["latencyMs"]
+    proxy.listener.close()
+    seen = {name: latencies[name] for name in ("frame", "frame_events", "frame_public")}
+    assert seen["frame"]["count"] == seen["frame_events"]["count"] == 20, seen
+    assert 20 <= seen["frame_public"]["count"] <= 60, seen
+    assert all(0 <= one["p50"] < 1 for one in seen.values()), seen
+
+
 def test_load_says_when_the_server_dies(t):
     shop = t.shop()
     argv, environment = command(t, ["--json", "--url", url(shop.port), "--rate", 200, "--duration", 30])
