@@ -7,34 +7,15 @@
 #include "net/body.h"
 
 #include <stdio.h>
-#include <strings.h>
 
 #include "net/answer.h"
-#include "net/pairs.h"
 #include "net/timestamp.h"
-
-/* Whether it is application/json, with or without parameters. */
-static bool is_json_type(struct slice type)
-{
-    static const char json[] = "application/json";
-    size_t len = sizeof json - 1;
-    if (type.len < len || strncasecmp(type.data, json, len) != 0)
-        return false;
-    while (len < type.len && slice_is_blank(type.data[len]))
-        len++;
-    return len == type.len || type.data[len] == ';';
-}
 
 bool body_open(struct body *body, const struct call *call)
 {
     body->call = call;
     body->root = NULL;
     body->wrong[0] = '\0';
-    if (!is_json_type(call->request->content_type)) {
-        answer_problem(call->net, call->conn, 415, "unsupported-media-type",
-                       "the body must be JSON, with Content-Type: application/json", NULL);
-        return false;
-    }
     struct slice text = call->request->body;
     if (text.data == NULL)
         text = (struct slice){"", 0};

@@ -1,7 +1,7 @@
 /*
  * body.h: a request's JSON body, and its fields by name, each checked against its bounds.
  *
- * Usage:  struct body body;  if (!body_open(&body, call)) return;   (it has answered 400 or 415)
+ * Usage:  struct body body;  if (!body_open(&body, call)) return;   (it has answered 400)
  *         … body_string(&body, "buyerName", …) …  any may fail; the first failure is the one told
  *         if (!body_ok(&body)) return;   (it has answered 400 invalid-request, naming the field)
  *         body_close(&body);

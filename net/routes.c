@@ -1,7 +1,7 @@
 /*
- * routes.c: the route table, path matching and the role check (see routes.h).
+ * routes.c: the route table, path matching, and the checks of role and content type (see routes.h).
  *
- * Order of refusals: unknown path 404, known path with another method 405, token 401 or 403, then
+ * Order of refusals: unknown path 404, known path with another method 405, token 401 or 403, not JSON 415, then
  * the handler's own. Paths are under /api/v1; those marked BARE are served without it too. A path that fits a STREAM
  * row is not tried with later rows.
  *
@@ -9,8 +9,11 @@
  */
 #include "net/routes.h"
 
+#include <strings.h>
+
 #include "net/answer.h"
 #include "net/handlers.h"
+#include "net/pairs.h"
 
 enum form {
     BARE,     /* also without the prefix */
@@ -18,40 +21,45 @@ enum form {
     STREAM    /* only with it, and without HEAD, since a stream has no length */
 };
 enum access { OPEN_TO_ALL, ANY_TOKEN, CONSUMERS, ADMINS_ONLY };
+enum content {
+    IGNORED, /* whatever the body is */
+    JSON     /* by its Content-Type; whether it is, the handler sees */
+};
 
 struct route {
     const char *path; /* "{}" stands for one segment, an id */
     enum form form;
     enum http_method method;
     enum access access;
+    enum content content;
     handler *handler;
 };
 
 static const struct route routes[] = {
-    {"/buy", BARE, HTTP_POST_, OPEN_TO_ALL, handle_buy},
-    {"/paid", BARE, HTTP_POST_, OPEN_TO_ALL, handle_paid},
-    {"/pay", BARE, HTTP_POST_, OPEN_TO_ALL, handle_pay},
-    {"/cancel", BARE, HTTP_POST_, OPEN_TO_ALL, handle_cancel},
-    {"/transactions/{}", BARE, HTTP_GET_, OPEN_TO_ALL, handle_get_order},
-    {"/sales/events", STREAM, HTTP_GET_, OPEN_TO_ALL, handle_public_stream},
-    {"/users/{}/notifications/stream", STREAM, HTTP_GET_, ANY_TOKEN, handle_user_stream},
-    {"/events/stream", STREAM, HTTP_GET_, CONSUMERS, handle_events_stream},
-    {"/sales/{}", BARE, HTTP_GET_, OPEN_TO_ALL, handle_get_sale},
-    {"/sales", BARE, HTTP_GET_, OPEN_TO_ALL, handle_list_sales},
-    {"/sales/{}/buyers", BARE, HTTP_GET_, OPEN_TO_ALL, handle_buyers},
-    {"/sales/{}/eligible", BARE, HTTP_POST_, OPEN_TO_ALL, handle_eligible},
-    {"/sales", PREFIXED, HTTP_POST_, ADMINS_ONLY, handle_create_sale},
-    {"/sales/{}/pause", PREFIXED, HTTP_POST_, ADMINS_ONLY, handle_pause},
-    {"/sales/{}/resume", PREFIXED, HTTP_POST_, ADMINS_ONLY, handle_resume},
-    {"/sales/{}/end", PREFIXED, HTTP_POST_, ADMINS_ONLY, handle_end},
-    {"/admin/reconcile", PREFIXED, HTTP_POST_, ADMINS_ONLY, handle_reconcile},
-    {"/admin/reconcile", PREFIXED, HTTP_GET_, ADMINS_ONLY, handle_reconciliation},
+    {"/buy", BARE, HTTP_POST_, OPEN_TO_ALL, JSON, handle_buy},
+    {"/paid", BARE, HTTP_POST_, OPEN_TO_ALL, JSON, handle_paid},
+    {"/pay", BARE, HTTP_POST_, OPEN_TO_ALL, JSON, handle_pay},
+    {"/cancel", BARE, HTTP_POST_, OPEN_TO_ALL, JSON, handle_cancel},
+    {"/transactions/{}", BARE, HTTP_GET_, OPEN_TO_ALL, IGNORED, handle_get_order},
+    {"/sales/events", STREAM, HTTP_GET_, OPEN_TO_ALL, IGNORED, handle_public_stream},
+    {"/users/{}/notifications/stream", STREAM, HTTP_GET_, ANY_TOKEN, IGNORED, handle_user_stream},
+    {"/events/stream", STREAM, HTTP_GET_, CONSUMERS, IGNORED, handle_events_stream},
+    {"/sales/{}", BARE, HTTP_GET_, OPEN_TO_ALL, IGNORED, handle_get_sale},
+    {"/sales", BARE, HTTP_GET_, OPEN_TO_ALL, IGNORED, handle_list_sales},
+    {"/sales/{}/buyers", BARE, HTTP_GET_, OPEN_TO_ALL, IGNORED, handle_buyers},
+    {"/sales/{}/eligible", BARE, HTTP_POST_, OPEN_TO_ALL, JSON, handle_eligible},
+    {"/sales", PREFIXED, HTTP_POST_, ADMINS_ONLY, JSON, handle_create_sale},
+    {"/sales/{}/pause", PREFIXED, HTTP_POST_, ADMINS_ONLY, IGNORED, handle_pause},
+    {"/sales/{}/resume", PREFIXED, HTTP_POST_, ADMINS_ONLY, IGNORED, handle_resume},
+    {"/sales/{}/end", PREFIXED, HTTP_POST_, ADMINS_ONLY, IGNORED, handle_end},
+    {"/admin/reconcile", PREFIXED, HTTP_POST_, ADMINS_ONLY, IGNORED, handle_reconcile},
+    {"/admin/reconcile", PREFIXED, HTTP_GET_, ADMINS_ONLY, IGNORED, handle_reconciliation},
     /* Probes of orchestrators are usually configured without a prefix. */
-    {"/health/live", BARE, HTTP_GET_, OPEN_TO_ALL, handle_live},
-    {"/health/ready", BARE, HTTP_GET_, OPEN_TO_ALL, handle_ready},
-    {"/health/sse", BARE, HTTP_GET_, OPEN_TO_ALL, handle_streams},
-    {"/metrics", BARE, HTTP_GET_, OPEN_TO_ALL, handle_metrics},
-    {"/openapi.json", BARE, HTTP_GET_, OPEN_TO_ALL, handle_openapi},
+    {"/health/live", BARE, HTTP_GET_, OPEN_TO_ALL, IGNORED, handle_live},
+    {"/health/ready", BARE, HTTP_GET_, OPEN_TO_ALL, IGNORED, handle_ready},
+    {"/health/sse", BARE, HTTP_GET_, OPEN_TO_ALL, IGNORED, handle_streams},
+    {"/metrics", BARE, HTTP_GET_, OPEN_TO_ALL, IGNORED, handle_metrics},
+    {"/openapi.json", BARE, HTTP_GET_, OPEN_TO_ALL, IGNORED, handle_openapi},
 };
 enum { ROUTE_COUNT = sizeof routes / sizeof *routes };
 
@@ -157,6 +165,27 @@ static bool admit(struct call *call, const struct route *route)
     return false;
 }
 
+/* Whether it is application/json, with or without parameters. */
+static bool is_json_type(struct slice type)
+{
+    static const char json[] = "application/json";
+    size_t len = sizeof json - 1;
+    if (type.len < len || strncasecmp(type.data, json, len) != 0)
+        return false;
+    while (len < type.len && slice_is_blank(type.data[len]))
+        len++;
+    return len == type.len || type.data[len] == ';';
+}
+
+static bool brings(const struct call *call, enum content content)
+{
+    if (content == IGNORED || is_json_type(call->request->content_type))
+        return true;
+    answer_problem(call->net, call->conn, 415, "unsupported-media-type",
+                   "the body must be JSON, with Content-Type: application/json", NULL);
+    return false;
+}
+
 void route_request(struct net *net, struct conn *conn, const struct http_request *request)
 {
     struct keyed keyed = {0};
@@ -167,7 +196,7 @@ void route_request(struct net *net, struct conn *conn, const struct http_request
         answer_wrong_method(net, conn, allow);
     else if (route == NULL)
         answer_problem(net, conn, 404, "not-found", "there is nothing at this path", NULL);
-    else if (admit(&call, route)) {
+    else if (admit(&call, route) && brings(&call, route->content)) {
         if (route->method == HTTP_GET_)
             engine_await_view(net->engine);
         route->handler(&call);

@@ -1,5 +1,5 @@
 /*
- * routes.h: from a request to the handler that answers it: one table of paths, methods and roles.
+ * routes.h: from a request to the handler that answers it: one table of paths, methods, roles and content types.
  *
  * Thread: the net thread of the connection.
  * In:     a complete request. Out: exactly one answer, at once or when the engine's reply is durable; a

@@ -163,6 +163,18 @@ def test_what_was_not_understood_is_not_kept(t):
     assert shop.rows("SELECT count(*) FROM key_rows") == [(1,)]
 
 
+def test_a_known_key_does_not_make_another_content_type_json(t):
+    shop = t.shop()
+    sale = shop.open_sale(stock=5)
+    body = json.dumps({"transactionId": shop.must_hold(sale, "ann")}).encode()
+    for path, asked, status in (("/buy", {"buyerName": "bob", "saleId": sale}, 201), ("/paid", body, 200), ("/cancel", body, 400)):
+        first = ask(shop, path, "k", asked)
+        assert first.status == status, first
+        for kind in ("text/plain", None):
+            expect_problem(ask(shop, path, "k", asked, content_type=kind), 415, "unsupported-media-type")
+        same(first, ask(shop, path, "k", asked))
+
+
 def test_a_header_that_is_no_key_is_refused_by_its_name(t):
     shop = t.shop()
     sale = shop.open_sale(stock=9)
