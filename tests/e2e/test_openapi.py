@@ -98,12 +98,15 @@ def whole(document, schema, value, where):
     return wrong
 
 
+def response_for(document, operation, status):
+    """What the operation says of a status: `default` speaks only of those that are not listed."""
+    response = operation["responses"].get(str(status)) or operation["responses"]["default"]
+    return resolve(document, response["$ref"]) if "$ref" in response else response
+
+
 def check_reply(document, path, method, reply):
-    """The reply's status and media type are listed for this operation, and its body fits their schema."""
-    responses = document["paths"]["/api/v1" + path][method]["responses"]
-    assert str(reply.status) in responses, f"{method} {path} does not list {reply!r}"
-    response = responses[str(reply.status)]
-    response = resolve(document, response["$ref"]) if "$ref" in response else response
+    """The reply's status and media type are what this operation lists, and its body fits their schema."""
+    response = response_for(document, document["paths"]["/api/v1" + path][method], reply.status)
     kind = reply.header("content-type")
     assert kind in response["content"], f"{method} {path} {reply.status} does not list {kind}"
     check(document, response["content"][kind]["schema"], reply.json, f"{method} {path} {reply.status}")
@@ -159,6 +162,24 @@ def test_the_server_knows_everything_that_the_document_lists(t):
         known = reply.status != 405 and b"there is nothing at this path" not in reply.body
         assert known, f"{method} {path}: {reply!r}"
         assert str(reply.status) in operation["responses"], f"{method} {path} does not list {reply!r}"
+
+
+def test_what_the_http_layer_refuses_anywhere_every_operation_lists(t):
+    shop = t.shop()
+    document = document_of(shop)
+    refusals = re.findall(r'\b(\d{3}), "([a-z-]+)"', source("net/http.c") + source("net/conn.c"))
+    assert {("400", "bad-request"), ("503", "out-of-memory"), ("408", "request-timeout")} <= set(refusals), refusals
+    for path, method, operation in operations(document):
+        for status, code in refusals:
+            problem = {"type": "urn:flashd:problem:" + code, "title": "", "status": int(status), "detail": "", "code": code}
+            schema = response_for(document, operation, status)["content"]["application/problem+json"]["schema"]
+            check(document, schema, problem, f"{method} {path} {status}")
+        with shop.wire() as wire:
+            asked = re.sub(r"\{\w+\}", UNKNOWN_ID, path)
+            wire.send(f"{method.upper()} {asked} HTTP/1.1\r\nHost: x\r\nContent-Type: a\r\nContent-Type: b\r\n\r\n")
+            reply = wire.read_reply()
+        assert reply.status == 400, reply
+        check_reply(document, path[len("/api/v1"):], method, reply)
 
 
 def test_every_outcome_and_every_event_is_in_the_document(t):
