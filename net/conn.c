@@ -2,6 +2,7 @@
  * conn.c: one connection: bytes in, one request at a time, bytes out, and its end (see net.h).
  *
  * Happy path: conn_received -> feed -> route_request -> conn_answered -> conn_sent -> feed …
+ * A client that asks before it sends its body (Expect) is told to go on, or gets the answer that its head alone decides.
  * Failure modes:
  *   bad bytes      an answer, then linger: shut down our side and read on for a moment, since closing a
  *                  socket with unread input would reset the connection and lose the answer
@@ -208,6 +209,20 @@ static void begin_request(struct net *net, struct conn *conn, bool more)
     route_request(net, conn, request);
 }
 
+/* The head asks for leave to send the body. more: some of the body has come without it. */
+static void begin_body(struct net *net, struct conn *conn, bool more)
+{
+    const struct http_request *head = http_parser_request(conn->parser);
+    conn->head_only = head->method == HTTP_HEAD_;
+    conn->close_after = true; /* the body of a refused head is not read */
+    if (!route_admits(net, conn, head))
+        return;
+    conn->close_after = false;
+    /* Goes out before the rest is read; the answer follows in the same stream. */
+    if (!more && answer_continue(net, conn))
+        conn_answered(net, conn);
+}
+
 static void watch_phase(struct net *net, struct conn *conn)
 {
     enum http_phase phase = http_parser_phase(conn->parser);
@@ -239,10 +254,7 @@ static size_t feed(struct net *net, struct conn *conn, const char *bytes, size_t
             refuse(net, conn, error->status, error->code, error->detail);
             return len;
         } else if (fed == HTTP_FED_CONTINUE) {
-            /* Goes out before the rest is read; the answer follows in the same stream. */
-            if (!answer_continue(net, conn))
-                return len;
-            conn_answered(net, conn);
+            begin_body(net, conn, at < len);
         } else {
             watch_phase(net, conn);
         }

@@ -257,10 +257,9 @@ static struct slice slice_or_absent(const struct http_block *block, struct text 
                         : (struct slice){block->bytes + text.at, text.len};
 }
 
-/* The block does not move any more: offsets become pointers. */
-static void complete(struct http_parser *parser)
+/* Offsets become pointers, which hold until the block moves: until more is appended. */
+static void hand_out(struct http_block *block)
 {
-    struct http_block *block = parser->block;
     struct http_request *request = &block->request;
     bool has_path = block->target_path.at != 0;
     request->path = has_path ? slice_or_absent(block, block->target_path) : (struct slice){"/", 1};
@@ -272,7 +271,6 @@ static void complete(struct http_parser *parser)
     request->flashd_signature = slice_or_absent(block, block->fields[FIELD_FLASHD_SIGNATURE]);
     request->last_event_id = slice_or_absent(block, block->fields[FIELD_LAST_EVENT_ID]);
     request->body = (struct slice){block->bytes + block->body_at, block->len - block->body_at};
-    parser->phase = HTTP_PHASE_COMPLETE;
 }
 
 static enum refusal take_body(struct http_parser *parser, struct input *in)
@@ -287,9 +285,18 @@ static enum refusal take_body(struct http_parser *parser, struct input *in)
         in->left -= taken;
     }
     if (refusal == REFUSE_NOTHING && body_is_whole(parser->block)) {
-        complete(parser);
+        hand_out(parser->block);
+        parser->phase = HTTP_PHASE_COMPLETE;
     }
     return refusal;
+}
+
+/* Whether the client asks for leave to send its body. It is told before any of the body is looked at: the answer must
+ * not depend on how the bytes were cut. */
+static bool asks_to_continue(const struct http_parser *parser)
+{
+    return parser->phase == HTTP_PHASE_BODY && parser->block->expects_continue &&
+           !parser->continued;
 }
 
 static enum refusal take(struct http_parser *parser, struct input *in)
@@ -301,7 +308,8 @@ static enum refusal take(struct http_parser *parser, struct input *in)
     if (refusal == REFUSE_NOTHING && parser->phase == HTTP_PHASE_HEAD) {
         refusal = take_head(parser, in);
     }
-    if (refusal == REFUSE_NOTHING && parser->phase == HTTP_PHASE_BODY) {
+    if (refusal == REFUSE_NOTHING && parser->phase == HTTP_PHASE_BODY &&
+        !asks_to_continue(parser)) {
         refusal = take_body(parser, in);
     }
     return refusal;
@@ -358,7 +366,8 @@ enum http_fed http_parser_feed(struct http_parser *parser, const char *data, siz
     if (parser->phase == HTTP_PHASE_COMPLETE) {
         return HTTP_FED_REQUEST;
     }
-    if (parser->phase == HTTP_PHASE_BODY && parser->block->expects_continue && !parser->continued) {
+    if (asks_to_continue(parser)) {
+        hand_out(parser->block);
         parser->continued = true;
         return HTTP_FED_CONTINUE;
     }
@@ -367,7 +376,9 @@ enum http_fed http_parser_feed(struct http_parser *parser, const char *data, siz
 
 const struct http_request *http_parser_request(const struct http_parser *parser)
 {
-    MUST(parser->phase == HTTP_PHASE_COMPLETE, "a request was asked for before it was complete");
+    MUST(parser->phase == HTTP_PHASE_COMPLETE ||
+             (parser->phase == HTTP_PHASE_BODY && parser->continued),
+         "a request was asked for before it was handed out");
     return &parser->block->request;
 }
 

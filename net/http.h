@@ -78,7 +78,7 @@ enum http_phase { HTTP_PHASE_IDLE, HTTP_PHASE_HEAD, HTTP_PHASE_BODY, HTTP_PHASE_
 
 enum http_fed {
     HTTP_FED_MORE,     /* all bytes taken, the request is not complete yet */
-    HTTP_FED_CONTINUE, /* all bytes taken; send "100 Continue", feed the rest. Once a request */
+    HTTP_FED_CONTINUE, /* the head is taken, and asks whether to send the body. Once a request */
     HTTP_FED_REQUEST,  /* a request is complete; *taken may be < len (pipelining) */
     HTTP_FED_ERROR,    /* http_parser_error() says why; answer, then close */
 };
@@ -97,7 +97,7 @@ void http_parser_free(struct http_parser *parser);
 enum http_fed http_parser_feed(struct http_parser *parser, const char *data, size_t len,
                                size_t *taken);
 
-/* After HTTP_FED_REQUEST, until http_parser_reset(). */
+/* After HTTP_FED_REQUEST, until http_parser_reset(); after HTTP_FED_CONTINUE, without its body, until the next call. */
 const struct http_request *http_parser_request(const struct http_parser *parser);
 /* After HTTP_FED_ERROR, else NULL. Static: it outlives the parser. */
 const struct http_error *http_parser_error(const struct http_parser *parser);

@@ -87,7 +87,7 @@ static void keep_path_and_query(struct http_block *block, struct slice target)
     }
 }
 
-/* "http://host[:port][/path][?query]"; complete() in http.c puts "/" for a missing path. */
+/* "http://host[:port][/path][?query]"; hand_out() in http.c puts "/" for a missing path. */
 static enum refusal take_absolute_target(struct http_block *block, struct slice target)
 {
     struct slice scheme = http_slice_until(target, ':');

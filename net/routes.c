@@ -186,19 +186,36 @@ static bool brings(const struct call *call, enum content content)
     return false;
 }
 
+/* What the head decides: its route, or NULL after answering. */
+static const struct route *enter(struct call *call)
+{
+    const struct http_request *request = call->request;
+    const char *allow = NULL;
+    const struct route *route = find(request->path, request->method, &call->id, &allow);
+    if (route == NULL && allow != NULL)
+        answer_wrong_method(call->net, call->conn, allow);
+    else if (route == NULL)
+        answer_problem(call->net, call->conn, 404, "not-found", "there is nothing at this path",
+                       NULL);
+    else if (admit(call, route) && brings(call, route->content))
+        return route;
+    return NULL;
+}
+
 void route_request(struct net *net, struct conn *conn, const struct http_request *request)
 {
     struct keyed keyed = {0};
     struct call call = {.net = net, .conn = conn, .request = request, .keyed = &keyed};
-    const char *allow = NULL;
-    const struct route *route = find(request->path, request->method, &call.id, &allow);
-    if (route == NULL && allow != NULL)
-        answer_wrong_method(net, conn, allow);
-    else if (route == NULL)
-        answer_problem(net, conn, 404, "not-found", "there is nothing at this path", NULL);
-    else if (admit(&call, route) && brings(&call, route->content)) {
-        if (route->method == HTTP_GET_)
-            engine_await_view(net->engine);
-        route->handler(&call);
-    }
+    const struct route *route = enter(&call);
+    if (route == NULL)
+        return;
+    if (route->method == HTTP_GET_)
+        engine_await_view(net->engine);
+    route->handler(&call);
+}
+
+bool route_admits(struct net *net, struct conn *conn, const struct http_request *head)
+{
+    struct call call = {.net = net, .conn = conn, .request = head};
+    return enter(&call) != NULL;
 }

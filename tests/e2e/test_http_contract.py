@@ -1,7 +1,7 @@
 """test_http_contract.py: every row of the contract's table: fields, types, formats, status codes, aliases."""
 import time
 
-from harness import (ID, UNKNOWN_ID, eventually, expect, expect_problem, iso, ms_of, now_ms)
+from harness import (ID, UNKNOWN_ID, eventually, expect, expect_problem, iso, mint, ms_of, now_ms)
 
 SALE_FIELDS = {"id": str, "name": str, "state": str, "productQty": int, "remainingQty": int,
                "available": int, "held": int, "sold": int, "waiting": int, "maxPerBuyer": int,
@@ -474,6 +474,40 @@ def test_a_client_that_asks_first_is_told_to_continue(t):
         assert wire.read_reply().status == 100
         wire.send(body)
         assert wire.read_reply().status == 201
+
+
+def test_a_client_that_asks_first_is_told_at_once_what_its_head_decides(t):
+    shop = t.shop()
+    sale = shop.open_sale(stock=5)
+    json_type, consumer = "Content-Type: application/json\r\n", mint(exp=now_ms() // 1000 + 60, sub="c", role="consumer")
+    for line, fields, status in (("POST /nix", json_type, 404), ("PUT /buy", json_type, 405), ("HEAD /buy", json_type, 405),
+                                 ("POST /buy", "Content-Type: text/plain\r\n", 415), ("POST /buy", "", 415),
+                                 ("POST /api/v1/sales", json_type, 401),
+                                 ("POST /api/v1/sales", f"{json_type}Authorization: Bearer {consumer}\r\n", 403)):
+        for framing in ("Content-Length: 9\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n"):
+            for body in ("", "5"):
+                with shop.wire() as wire:
+                    wire.send(f"{line} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n{fields}{framing}{body}")
+                    reply = wire.read_reply(head_only=line.startswith("HEAD"))
+                    assert reply.status == status, (line, fields, reply)
+                    assert reply.header("connection") == "close", reply.fields
+                    assert wire.closed(), (line, fields)
+    assert shop.sale(sale)["held"] == 0
+
+
+def test_a_client_that_asks_first_and_does_not_wait_gets_one_answer(t):
+    shop = t.shop()
+    sale = shop.open_sale(stock=5)
+    for n, (at, statuses) in enumerate(((5, [201]), (0, [100, 201]))):
+        body = f'{{"buyerName":"b{n}","saleId":"{sale}"}}'
+        with shop.wire() as wire:
+            wire.send("POST /buy HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                      f"Expect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n{body[:at]}")
+            time.sleep(0.05)
+            wire.send(body[at:])
+            assert [wire.read_reply().status for _ in statuses] == statuses, at
+            wire.send(f"GET /sales/{sale} HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert wire.read_reply().json["held"] == n + 1
 
 
 def test_a_connection_closes_when_the_client_asks_for_it_or_speaks_http_1_0(t):

@@ -601,28 +601,42 @@ static void test_16_empty_lines_are_the_most(void **state)
 
 /* ---- 100 Continue ---- */
 
-static void test_continue_is_asked_for_once_when_the_head_is_accepted(void **state)
+static void test_continue_is_asked_for_once_however_the_bytes_are_cut(void **state)
 {
     (void)state;
-    static const char counted[] = EXPECTING("Content-Length: 2\r\n") "hi";
-    static const char chunked[] =
-        EXPECTING("Transfer-Encoding: chunked\r\n") "2\r\nhi\r\n0\r\n\r\n";
-    static const struct {
-        const char *bytes;
-        size_t len, head_len;
-    } rows[] = {{counted, sizeof counted - 1, sizeof counted - 3},
-                {chunked, sizeof chunked - 1, sizeof chunked - 1 - 12}};
+    static const char *const rows[] = {
+        EXPECTING("Content-Length: 2\r\n") "hi",
+        EXPECTING("Transfer-Encoding: chunked\r\n") "2\r\nhi\r\n0\r\n\r\n"};
     for (size_t i = 0; i < 2; i++) {
-        feed_cut(rows[i].bytes, rows[i].len, 1, 1, &whole);
-        assert_int_equal(whole.continues, 1);
-        assert_string_equal(whole.text, "POST / body=hi keep");
-        for (size_t at = 1; at <= rows[i].len; at++) {
-            feed_cut(rows[i].bytes, rows[i].len, at, rows[i].len, &cut);
-            assert_string_equal(cut.text, whole.text);
-            /* not if all of the body comes along with the end of the head */
-            assert_int_equal(cut.continues, at >= rows[i].head_len && at < rows[i].len);
+        size_t len = strlen(rows[i]);
+        for (size_t at = 1; at <= len; at++) {
+            feed_cut(rows[i], len, at, len, &cut);
+            assert_string_equal(cut.text, "POST / body=hi keep");
+            assert_int_equal(cut.continues, 1);
         }
+        feed_cut(rows[i], len, 1, 1, &cut);
+        assert_int_equal(cut.continues, 1);
     }
+}
+
+static void test_a_head_that_asks_to_continue_is_shown_before_its_body_is_read(void **state)
+{
+    (void)state;
+    static const char head[] =
+        EXPECTING("Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n");
+    struct connection c = connect_one();
+    assert_int_equal(
+        feed(&c,
+             EXPECTING("Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n") "no chunk"),
+        HTTP_FED_CONTINUE);
+    assert_int_equal(c.taken, sizeof head - 1);
+    const struct http_request *request = http_parser_request(c.parser);
+    assert_int_equal(request->method, HTTP_POST_);
+    assert_memory_equal(request->path.data, "/", request->path.len);
+    assert_memory_equal(request->content_type.data, "text/plain", request->content_type.len);
+    assert_int_equal(request->body.len, 0);
+    assert_int_equal(feed(&c, "no chunk"), HTTP_FED_ERROR);
+    http_parser_free(c.parser);
 }
 
 static void test_continue_is_not_asked_for_without_need(void **state)
@@ -687,7 +701,8 @@ int main(void)
         cmocka_unit_test(test_a_body_of_16384_bytes_is_the_longest),
         cmocka_unit_test(test_chunk_framing_is_bounded),
         cmocka_unit_test(test_16_empty_lines_are_the_most),
-        cmocka_unit_test(test_continue_is_asked_for_once_when_the_head_is_accepted),
+        cmocka_unit_test(test_continue_is_asked_for_once_however_the_bytes_are_cut),
+        cmocka_unit_test(test_a_head_that_asks_to_continue_is_shown_before_its_body_is_read),
         cmocka_unit_test(test_continue_is_not_asked_for_without_need),
         cmocka_unit_test(test_http_1_0_is_told_apart),
         cmocka_unit_test(test_absent_fields_are_null_and_empty_ones_are_not),
