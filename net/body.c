@@ -7,9 +7,59 @@
 #include "net/body.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "net/answer.h"
 #include "net/timestamp.h"
+
+enum { NAME_TOLD_BYTES_MAX = 64 };
+
+/* JSON that jansson does not take. What comes later in the body was not looked at. */
+static const struct {
+    enum json_error_code code;
+    const char *what;
+} not_taken[] = {
+    {json_error_duplicate_key, "is repeated"},
+    {json_error_numeric_overflow, "is too large a number"},
+    {json_error_null_byte_in_key, "has a name with a NUL"},
+    {json_error_stack_overflow, "is nested too deeply"},
+};
+
+/* The name, as sent, of the member that jansson was at: the string that ends at `end`, or before the number that does.
+ * Empty if no name stands there. A quote in a name has a backslash before it, the one that opens it has none. */
+static struct slice name_at(struct slice text, size_t end)
+{
+    static const char value[] = "0123456789+-.eE: \t\r\n";
+    while (end > 0 && memchr(value, text.data[end - 1], sizeof value - 1) != NULL)
+        end--;
+    if (end == 0 || text.data[end - 1] != '"')
+        return (struct slice){"", 0};
+    size_t begin = --end;
+    while (begin > 1 && (text.data[begin - 1] != '"' || text.data[begin - 2] == '\\'))
+        begin--;
+    return (struct slice){text.data + begin, end - begin};
+}
+
+/* Not in jansson's own words: they quote the body, which may not be UTF-8 at the error. */
+static void refuse(const struct call *call, struct slice text, const json_error_t *error)
+{
+    char detail[192];
+    for (size_t i = 0; i < sizeof not_taken / sizeof *not_taken; i++) {
+        if (not_taken[i].code != json_error_code(error))
+            continue;
+        struct slice name = name_at(text, (size_t)error->position);
+        if (name.len == 0 || name.len > NAME_TOLD_BYTES_MAX)
+            name = (struct slice){"a value", 7};
+        snprintf(detail, sizeof detail, "%.*s %s, at line %d, column %d", (int)name.len, name.data,
+                 not_taken[i].what, error->line, error->column);
+        answer_problem(call->net, call->conn, 400, "invalid-request", detail, NULL);
+        return;
+    }
+    snprintf(detail, sizeof detail,
+             "the body must be a JSON object; it is no JSON at line %d, column %d", error->line,
+             error->column);
+    answer_problem(call->net, call->conn, 400, "invalid-json", detail, NULL);
+}
 
 bool body_open(struct body *body, const struct call *call)
 {
@@ -27,15 +77,12 @@ bool body_open(struct body *body, const struct call *call)
     body->root = json_loadb(text.data, text.len, flags, &error);
     if (body->root != NULL && json_is_object(body->root))
         return true;
-    /* Not jansson's own message: it quotes the body, which may not be UTF-8 at the error. */
-    char detail[96];
-    snprintf(detail, sizeof detail, "the body must be a JSON object");
     if (body->root == NULL)
-        snprintf(detail, sizeof detail,
-                 "the body must be a JSON object; it is no JSON at line %d, column %d", error.line,
-                 error.column);
+        refuse(call, text, &error);
+    else
+        answer_problem(call->net, call->conn, 400, "invalid-json", "the body must be a JSON object",
+                       NULL);
     body_close(body);
-    answer_problem(call->net, call->conn, 400, "invalid-json", detail, NULL);
     return false;
 }
 
