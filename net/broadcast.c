@@ -126,17 +126,11 @@ static int by_seq(const void *a, const void *b)
     return (x->seq > y->seq) - (x->seq < y->seq);
 }
 
-static void append_frame(struct frames *frames, const struct text *text, uint64_t seq, uint8_t kind,
-                         const struct sale *sale, const struct order *order)
+static void append_frame(struct frames *frames, const struct text *text, struct frame frame)
 {
-    if (text->len > 0)
-        frames_append(frames,
-                      (struct frame){.seq = seq,
-                                     .bytes = (uint32_t)text->len,
-                                     .kind = kind,
-                                     .sale = sale,
-                                     .order = order},
-                      text->start);
+    frame.bytes = (uint32_t)text->len;
+    if (frame.count > 0)
+        frames_append(frames, frame, text->start);
 }
 
 /* Ends the tick: appends the frame of each sale's latest update, in the order of their seqs. */
@@ -150,8 +144,12 @@ static void flush_updates(struct broadcaster *b)
         const struct pending_update *update = &b->pending[i];
         struct text text = text_in(buffer, sizeof buffer);
         encode_update(&text, b, update);
-        append_frame(&b->updates, &text, update->seq, EVENT_ORDER_RESERVED, update->sale,
-                     update->order);
+        const struct frame frame = {.seq = update->seq,
+                                    .kind = EVENT_ORDER_RESERVED,
+                                    .count = 1,
+                                    .sale = update->sale,
+                                    .order = update->order};
+        append_frame(&b->updates, &text, frame);
         b->pending_of_sale[update->sale->index] = 0;
     }
     b->pending_count = 0;
@@ -198,8 +196,9 @@ static void publish_public(struct broadcaster *b, const struct archived_event *e
     char buffer[FRAME_BYTES_MAX];
     struct text text = text_in(buffer, sizeof buffer);
     flush_updates(b); /* so that ids rise */
-    encode_public(&text, b, event, order, sale);
-    append_frame(&b->updates, &text, event->seq, event->kind, sale, order);
+    struct frame frame = {.seq = event->seq, .kind = event->kind, .sale = sale, .order = order};
+    frame.count = encode_public(&text, b, event, order, sale);
+    append_frame(&b->updates, &text, frame);
 }
 
 /* From here on, only events after seq become frames. A stream that lacks earlier ones reads them from the archive. */
@@ -253,8 +252,10 @@ static void publish(void *arg, const struct archived_event *event)
     }
     note_for_snapshots(b, (enum event_kind)event->kind, sale, order);
     encode_event(&text, event);
+    const struct frame frame = {
+        .seq = event->seq, .kind = event->kind, .count = 1, .sale = sale, .order = order};
     if (!FAULT(FAULT_DROP_EVENT) || event->seq % 5 != 0)
-        append_frame(&b->events, &text, event->seq, event->kind, sale, order);
+        append_frame(&b->events, &text, frame);
     publish_public(b, event, order, sale);
     b->head = event->seq;
 }

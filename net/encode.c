@@ -155,32 +155,32 @@ static void encode_turn(struct text *out, const struct archived_event *event,
     close_frame(out);
 }
 
-void encode_public(struct text *out, const struct broadcaster *b,
-                   const struct archived_event *event, const struct order *order,
-                   const struct sale *sale)
+uint8_t encode_public(struct text *out, const struct broadcaster *b,
+                      const struct archived_event *event, const struct order *order,
+                      const struct sale *sale)
 {
     if (encode_is_update((enum event_kind)event->kind)) {
         const struct pending_update update = encode_update_of(event, order, sale);
         encode_update(out, b, &update);
-        return;
+        return 1;
     }
     switch ((enum event_kind)event->kind) {
     case EVENT_SALE_STARTED:
         encode_turn(out, event, sale, "sale_started");
         encode_sale_event(out, event, sale, "start");
-        return;
+        return 2;
     case EVENT_SALE_ENDED:
         encode_turn(out, event, sale, "sale_ended");
         encode_sale_event(out, event, sale, "end");
-        return;
+        return 2;
     case EVENT_SALE_PAUSED:
     case EVENT_SALE_STOPPED:
         encode_sale_event(out, event, sale, "pause");
-        return;
+        return 1;
     case EVENT_SALE_RESUMED:
         encode_sale_event(out, event, sale, "resume");
-        return;
+        return 1;
     default: /* sale.created has sold nothing; sold out shows in the updates; a refund is private */
-        return;
+        return 0;
     }
 }

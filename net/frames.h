@@ -23,7 +23,8 @@ struct frame {
     uint64_t seq; /* rises */
     uint64_t offset;
     uint32_t bytes;
-    uint8_t kind; /* enum event_kind */
+    uint8_t kind;  /* enum event_kind */
+    uint8_t count; /* 2: with the other frame of its event */
     const struct sale *sale;
     const struct order *order; /* NULL for a sale's event */
 };

@@ -162,8 +162,8 @@ static void put_streams(struct text *out, const struct broadcaster *broadcaster)
 {
     const struct broadcast_stats *stats = broadcast_stats_of(broadcaster);
     single(out, "flashd_streams", "gauge", "Open event streams.", relaxed(&stats->connections));
-    single(out, "flashd_stream_frames_total", "counter", "Frames given to streams.",
-           relaxed(&stats->frames));
+    single(out, "flashd_stream_frames_total", "counter",
+           "Frames given to streams, comments left out.", relaxed(&stats->frames));
     single(out, "flashd_stream_bytes_total", "counter", "Bytes sent to streams.",
            relaxed(&stats->bytes));
     single(out, "flashd_streams_cut_total", "counter", "Streams cut off for taking nothing.",

@@ -35,6 +35,12 @@ static void put_str(struct broadcaster *b, struct stream *s, const char *string)
     (void)stream_put(b, s, string, strlen(string));
 }
 
+static void put_frame(struct broadcaster *b, struct stream *s, const char *bytes, size_t len)
+{
+    if (stream_put(b, s, bytes, len))
+        stream_count_frames(b, 1);
+}
+
 /* ---- the head ---- */
 
 static void put_head(struct broadcaster *b, struct stream *s)
@@ -93,7 +99,7 @@ static void put_text(struct broadcaster *b, struct stream *s, struct text *out)
 {
     close_snapshot(out);
     if (!out->overflow)
-        (void)stream_put(b, s, out->start, out->len);
+        put_frame(b, s, out->start, out->len);
     else
         stream_close(b, s);
 }
@@ -180,9 +186,10 @@ static void put_sales(struct broadcaster *b, struct stream *s)
     s->cursor = snapshot->seq;
     if (snapshot->bytes > STREAM_OUT_BYTES) {
         s->snapshot = snapshot;
+        stream_count_frames(b, 1);
         return;
     }
-    (void)stream_put(b, s, snapshot->text, snapshot->bytes);
+    put_frame(b, s, snapshot->text, snapshot->bytes);
     snapshot_let_go(snapshot);
 }
 
@@ -321,7 +328,7 @@ void snapshot_put_positions(struct broadcaster *b, struct stream *s)
         text_pair_number(&out, "position", position);
         text_str(&out, "}\n\n");
         followed->position = position;
-        (void)stream_put(b, s, out.start, out.len);
+        put_frame(b, s, out.start, out.len);
     }
 }
 
@@ -359,6 +366,7 @@ void snapshot_reset(struct broadcaster *b, struct stream *s)
     s->sub.asked_seq = log_committed(&b->engine->log);
     put_str(b, s, "event: reset\ndata: {}\n");
     end_block(b, s, true);
+    stream_count_frames(b, 1);
     put_snapshot(b, s);
 }
 

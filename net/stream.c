@@ -226,21 +226,24 @@ static const struct frames *frames_of(const struct broadcaster *b, const struct 
     return s->sub.kind == STREAM_PUBLIC ? &b->updates : &b->events;
 }
 
-static void count_frames(struct broadcaster *b, uint64_t frames)
+void stream_count_frames(struct broadcaster *b, uint64_t frames)
 {
     atomic_fetch_add_explicit(&b->stats.frames, frames, memory_order_relaxed);
 }
 
-static void put_frame(struct text *out, const struct broadcaster *b, const struct stream *s,
-                      const struct frame *frame)
+/* Returns how many frames it was for this stream. */
+static uint64_t put_frame(struct text *out, const struct broadcaster *b, const struct stream *s,
+                          const struct frame *frame)
 {
     const char *bytes = frames_bytes(frames_of(b, s), frame);
-    if (s->sub.kind == STREAM_USER && frame->kind == EVENT_ORDER_PROMOTED) {
+    bool switched = s->sub.kind == STREAM_USER && frame->kind == EVENT_ORDER_PROMOTED;
+    if (switched) {
         const struct archived_event event = {
             .seq = frame->seq, .payload = bytes, .payload_bytes = frame->bytes};
         encode_queue_switch(out, b, &event, frame->order, frame->sale);
     }
     text_bytes(out, bytes, frame->bytes);
+    return frame->count + (uint64_t)switched;
 }
 
 /* A user's stream notes its orders, to tell their places in queues. */
@@ -261,9 +264,8 @@ static void fill_live(struct broadcaster *b, struct stream *s)
         if (stream_wants(s, (enum event_kind)frame->kind, frame->sale, frame->order)) {
             if (out.len >= STREAM_OUT_BYTES)
                 break; /* the rest with the next send */
-            put_frame(&out, b, s, frame);
+            sent += put_frame(&out, b, s, frame);
             follow_order(b, s, frame->order);
-            sent++;
         }
         s->cursor = frame->seq;
     }
@@ -272,7 +274,7 @@ static void fill_live(struct broadcaster *b, struct stream *s)
         (s->sub.kind != STREAM_PUBLIC || b->pending_count == 0))
         s->cursor = b->head;
     if (out.len > 0 && stream_put(b, s, out.start, out.len))
-        count_frames(b, sent);
+        stream_count_frames(b, sent);
 }
 
 /* One page of the archive on its way into a stream's output. */
@@ -316,14 +318,16 @@ static void replay_event(void *arg, const struct archived_event *event)
     if (!stream_wants(r->s, (enum event_kind)event->kind, sale, order))
         return;
     if (r->s->sub.kind == STREAM_PUBLIC) {
-        encode_public(&r->out, r->b, event, order, sale);
-    } else {
-        if (r->s->sub.kind == STREAM_USER && event->kind == EVENT_ORDER_PROMOTED)
-            encode_queue_switch(&r->out, r->b, event, order, sale);
-        encode_event(&r->out, event);
-        follow_order(r->b, r->s, order);
+        r->sent += encode_public(&r->out, r->b, event, order, sale);
+        return;
     }
+    if (r->s->sub.kind == STREAM_USER && event->kind == EVENT_ORDER_PROMOTED) {
+        encode_queue_switch(&r->out, r->b, event, order, sale);
+        r->sent++;
+    }
+    encode_event(&r->out, event);
     r->sent++;
+    follow_order(r->b, r->s, order);
 }
 
 /* The archive's next event is gone or unusable, so the client is told (G6). An events stream begins anew at the oldest
@@ -348,7 +352,7 @@ static void fill_from_archive(struct broadcaster *b, struct stream *s)
         stream_close(b, s);
     else if (replay.out.len > 0) { /* a gap behind these events is met next time */
         if (stream_put(b, s, replay.out.start, replay.out.len))
-            count_frames(b, replay.sent);
+            stream_count_frames(b, replay.sent);
     } else if (read == 0 || replay.removed)
         reset_at_gap(b, s, replay.goes_on_after);
     b->more = true;

@@ -126,10 +126,10 @@ void encode_event(struct text *out, const struct archived_event *event);
 void encode_queue_switch(struct text *out, const struct broadcaster *b,
                          const struct archived_event *event, const struct order *order,
                          const struct sale *sale);
-/* What the public stream shows of an event; nothing for some. */
-void encode_public(struct text *out, const struct broadcaster *b,
-                   const struct archived_event *event, const struct order *order,
-                   const struct sale *sale);
+/* What the public stream shows of an event: 0 to 2 frames. */
+uint8_t encode_public(struct text *out, const struct broadcaster *b,
+                      const struct archived_event *event, const struct order *order,
+                      const struct sale *sale);
 void encode_update(struct text *out, const struct broadcaster *b,
                    const struct pending_update *update);
 /* Whether the public stream shows the event as a sale_update, which may be merged. */
@@ -148,6 +148,8 @@ void stream_sent(struct broadcaster *b, struct stream *stream, int result);
 void stream_pump(struct broadcaster *b, struct stream *stream);
 /* Appends bytes to the stream's output. False: out of memory, the stream is closed. */
 bool stream_put(struct broadcaster *b, struct stream *stream, const char *bytes, size_t len);
+/* Counts frames whose bytes the stream has been given. */
+void stream_count_frames(struct broadcaster *b, uint64_t frames);
 /* Heartbeat, places in queues, stall and token expiry. */
 void stream_sweep(struct broadcaster *b, struct stream *stream);
 /* Finds the event's sale and order. False: somebody has changed its row, and it cannot be told. */

@@ -1548,6 +1548,26 @@ def test_health_counts_connections_users_and_devices(t):
     eventually(lambda: counts() == (0, 0, 0), what=f"nobody: {health(shop)}")
 
 
+def test_health_and_metrics_count_every_frame_that_the_streams_get(t):
+    shop = t.shop("--stream-tick-ms", "0")
+    make_many_sales(shop, 300)  # so that their snapshot is a long one
+    assert health(shop)["framesSent"] == 0
+    sale = shop.open_sale(stock=1)
+    ann, carl, bob = shop.must_hold(sale, "ann"), shop.must_wait(sale, "carl"), shop.must_wait(sale, "bob")
+    streams = [public(shop), public(shop, sale), all_events(shop), notices(shop, "bob")]
+    shop.must_cancel(carl)
+    got = [event.name for event in streams[-1].until_named("queue_position")]
+    shop.must_cancel(ann)
+    shop.must_pay(bob)
+    expect(shop.post(f"/sales/{sale}/end", token=shop.admin), 200)
+    for last in (1, 1 << 40):
+        streams += [public(shop, sale, last=last), all_events(shop, last=last), notices(shop, "bob", last=last)]
+    got += [event.name for stream in streams for event in stream.rest(0.2)]
+    assert {"snapshot", "reset", "sale_started", "sale_ended", "sale_event", "sale_update", "queue_switch", "queue_position"} <= set(got)
+    assert health(shop)["framesSent"] == len(got), (health(shop), len(got))
+    assert f"\nflashd_stream_frames_total {len(got)}\n" in shop.get("/metrics").body.decode()
+
+
 def test_a_public_stream_that_has_everything_is_not_said_to_lag(t):
     shop = t.shop()
     with public(shop) as stream:
