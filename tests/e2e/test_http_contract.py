@@ -199,6 +199,19 @@ def test_a_buyer_who_has_no_order_is_eligible_and_one_who_has_is_not(t):
     expect_problem(shop.post(path, {"buyerName": "ann"}), 400, "already-joined")
 
 
+def test_eligible_asks_for_the_buyers_order_whatever_the_sale_is_doing(t):
+    shop = t.shop()
+    sale = shop.open_sale(stock=1)
+
+    def eligible(of):
+        return expect(shop.post(f"/sales/{of}/eligible", {"buyerName": "ann"}), 200)["eligible"]
+
+    assert eligible(shop.new_sale(stock=1)["id"]), "UPCOMING"
+    for verb in ("pause", "end"):
+        expect(shop.post(f"/sales/{sale}/{verb}", token=shop.admin), 200)
+        assert eligible(sale), verb
+
+
 def test_pause_resume_and_end_answer_with_the_sale(t):
     shop = t.shop()
     sale = shop.open_sale(stock=3)
