@@ -82,8 +82,6 @@ static void put_head(struct net *net, const struct conn *conn, struct text *head
     text_number(head, body_bytes);
     if (status == 503 || status == 409)
         text_str(head, "\r\nRetry-After: 1");
-    if (status == 401)
-        text_str(head, "\r\nWWW-Authenticate: Bearer");
     if (conn->close_after)
         text_str(head, "\r\nConnection: close");
     else if (conn->http_1_0) /* such a client needs to be told that it stays open */
@@ -131,8 +129,9 @@ void answer_put_problem(struct text *body, unsigned status, const char *code, co
     text_str(body, "}");
 }
 
+/* field: NULL, or a field of this answer, whose value is `value`. */
 static void problem(struct net *net, struct conn *conn, unsigned status, const char *code,
-                    const char *detail, const char *extra, const char *allow)
+                    const char *detail, const char *extra, const char *field, const char *value)
 {
     char body_buffer[PROBLEM_BYTES_MAX], head_buffer[HEAD_BYTES_MAX];
     struct text body = text_in(body_buffer, sizeof body_buffer);
@@ -140,9 +139,10 @@ static void problem(struct net *net, struct conn *conn, unsigned status, const c
     answer_put_problem(&body, status, code, detail, extra);
     count_answer(net, status);
     put_head(net, conn, &head, status, problem_type, body.len);
-    if (allow != NULL) {
-        text_str(&head, "Allow: ");
-        text_str(&head, allow);
+    if (field != NULL) {
+        text_str(&head, field);
+        text_str(&head, ": ");
+        text_str(&head, value);
         text_str(&head, "\r\n");
     }
     send_whole(net, conn, &head, body.start, body.len);
@@ -151,14 +151,20 @@ static void problem(struct net *net, struct conn *conn, unsigned status, const c
 void answer_problem(struct net *net, struct conn *conn, unsigned status, const char *code,
                     const char *detail, const char *extra)
 {
-    problem(net, conn, status, code, detail, extra, NULL);
+    problem(net, conn, status, code, detail, extra, NULL, NULL);
 }
 
 void answer_wrong_method(struct net *net, struct conn *conn, const char *allow)
 {
     char detail[128];
     snprintf(detail, sizeof detail, "this path takes %s", allow);
-    problem(net, conn, 405, "method-not-allowed", detail, NULL, allow);
+    problem(net, conn, 405, "method-not-allowed", detail, NULL, "Allow", allow);
+}
+
+void answer_unauthorized(struct net *net, struct conn *conn, const char *code, const char *detail,
+                         const char *challenge)
+{
+    problem(net, conn, 401, code, detail, NULL, "WWW-Authenticate", challenge);
 }
 
 /* The whole refusal for every HTTP/1.1 connection that stays open, within this second. */
@@ -186,7 +192,7 @@ void answer_outcome(struct net *net, struct conn *conn, enum outcome outcome, co
 {
     const struct outcome_row *row = outcome_row(outcome);
     if (extra != NULL || conn->close_after || conn->head_only || conn->http_1_0) {
-        problem(net, conn, row->http_status, row->code, row->detail, extra, NULL);
+        problem(net, conn, row->http_status, row->code, row->detail, extra, NULL, NULL);
         return;
     }
     const struct refusal *refusal = refusal_now(net, conn, outcome);

@@ -20,6 +20,9 @@ void answer_put_problem(struct text *body, unsigned status, const char *code, co
                         const char *extra);
 /* 405 with the methods that are allowed, such as "GET, HEAD". */
 void answer_wrong_method(struct net *net, struct conn *conn, const char *allow);
+/* 401 with the challenge: the scheme of what is missing. */
+void answer_unauthorized(struct net *net, struct conn *conn, const char *code, const char *detail,
+                         const char *challenge);
 /* An outcome of the engine as a problem. */
 void answer_outcome(struct net *net, struct conn *conn, enum outcome outcome, const char *extra);
 /* "HTTP/1.1 100 Continue", before the answer; true when it could be queued. */

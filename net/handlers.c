@@ -224,8 +224,9 @@ void handle_paid(const struct call *call)
     const struct token_key *key = call->net->server->options.payment_key;
     if (key->len > 0 &&
         !payment_signature_ok(key, call->request->body, call->request->flashd_signature)) {
-        answer_problem(call->net, call->conn, 401, "bad-signature",
-                       "X-Flashd-Signature must be sha256= and the HMAC-SHA256 of the body", NULL);
+        answer_unauthorized(call->net, call->conn, "bad-signature",
+                            "X-Flashd-Signature must be sha256= and the HMAC-SHA256 of the body",
+                            "Flashd-Signature");
         return;
     }
     keyed_handle(call, COMMAND_PAY, pay);

@@ -153,8 +153,8 @@ static bool admit(struct call *call, const struct route *route)
     if (verdict != TOKEN_OK)
         call->identity = (struct identity){.role = ROLE_NONE};
     if (verdict != TOKEN_OK && route->access != OPEN_TO_ALL)
-        answer_problem(call->net, call->conn, 401, "unauthorized", token_verdict_text(verdict),
-                       NULL);
+        answer_unauthorized(call->net, call->conn, "unauthorized", token_verdict_text(verdict),
+                            "Bearer");
     else if (!may(call, route->access))
         answer_problem(call->net, call->conn, 403, "forbidden",
                        route->access == CONSUMERS ? "this needs a token of role consumer or admin"

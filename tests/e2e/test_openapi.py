@@ -107,6 +107,9 @@ def response_for(document, operation, status):
 def check_reply(document, path, method, reply):
     """The reply's status and media type are what this operation lists, and its body fits their schema."""
     response = response_for(document, document["paths"]["/api/v1" + path][method], reply.status)
+    for name, header in response.get("headers", {}).items():
+        value = reply.header(name)
+        check(document, header["schema"], int(value) if header["schema"]["type"] == "integer" else value, f"{method} {path} {name}")
     kind = reply.header("content-type")
     assert kind in response["content"], f"{method} {path} {reply.status} does not list {kind}"
     check(document, response["content"][kind]["schema"], reply.json, f"{method} {path} {reply.status}")
@@ -244,3 +247,5 @@ def test_answers_are_as_documented(t):
     look("/sales/{id}/pause", "post", at=f"/sales/{sale}/pause", status=400, token=shop.admin)
     for probe in ("live", "ready", "sse"):
         look("/health/" + probe, status=200)
+    shop = t.shop(env={"FLASHD_PAYMENT_SECRET": "pay-secret"})
+    assert look("/paid", "post", ask, status=401)["code"] == "bad-signature"

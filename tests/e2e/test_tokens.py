@@ -168,7 +168,9 @@ def test_a_payment_needs_a_signature_when_a_secret_is_set(t):
     wrong = ["", "sha256=", right[7:], "sha1=" + right[7:], right[:-1], right + "0", right[:-1] + "g",
              sign("another-secret-0123456789-0123456789", body), sign(PAYMENT_SECRET, body + b" "),
              right[:-1] + ("0" if right[-1] != "0" else "1")]
-    expect_problem(shop.post("/paid", body), 401, "bad-signature")
+    unsigned = shop.post("/paid", body)
+    expect_problem(unsigned, 401, "bad-signature")
+    assert unsigned.header("www-authenticate") == "Flashd-Signature", "a token would not help"
     for signature in wrong:
         expect_problem(shop.post("/paid", body, headers={"X-Flashd-Signature": signature}), 401, "bad-signature")
     assert shop.order(order)["state"] == "payment"
