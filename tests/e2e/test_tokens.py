@@ -138,6 +138,13 @@ def test_flashd_token_refuses_what_makes_no_token(t):
         assert ended.returncode == 2 and ended.stdout == "" and ended.stderr.count("\n") == 1, (args, ended)
 
 
+def test_flashd_token_refuses_a_flag_that_is_given_twice_as_serve_does(t):
+    for flag, value in (("--role", "admin"), ("--sub", "ann"), ("--ttl", "60"), ("--jwt-secret-file", "/dev/null")):
+        for again in ([flag, value], [f"{flag}={value}"]):
+            ended = run_flashd(["token", flag, value] + again, env={"FLASHD_JWT_SECRET": SECRET})
+            assert ended.returncode == 2 and ended.stdout == "" and f"{flag}: given twice; allowed: once" in ended.stderr, ended
+
+
 def test_tokens_and_query_strings_are_never_logged(t):
     shop = t.shop("--log-level", "debug")
     token = mint(sub="boss", role="admin", exp=in_a_minute())
