@@ -74,14 +74,6 @@ static bool prepare(struct audit_pass *pass, const char *sql, sqlite3_stmt **sta
     return false;
 }
 
-bool audit_are_numbers(sqlite3_stmt *row, int from, int to)
-{
-    for (int i = from; i <= to; i++)
-        if (sqlite3_column_type(row, i) != SQLITE_INTEGER)
-            return false;
-    return true;
-}
-
 typedef void take_row(struct audit_pass *pass, sqlite3_stmt *row);
 
 /* Gives each row to take() until something is found. */
@@ -113,12 +105,12 @@ static bool sale_is_sound(sqlite3_stmt *row)
     int64_t starts = sqlite3_column_int64(row, 7), ends = sqlite3_column_int64(row, 8);
     const char *name = (const char *)sqlite3_column_text(row, 2);
     size_t name_bytes = (size_t)sqlite3_column_bytes(row, 2);
-    return name != NULL && name_bytes <= SALE_NAME_BYTES_MAX && strlen(name) == name_bytes &&
-           audit_are_numbers(row, 0, 1) && audit_are_numbers(row, 3, 15) &&
-           sqlite3_column_int64(row, 0) > 0 && number_at(row, 3) <= PRODUCT_QTY_MAX &&
-           number_at(row, 9) < SALE_STATE_COUNT && number_at(row, 10) <= 1 && starts >= 0 &&
-           starts <= WALL_MS_MAX && ends >= 0 && ends <= WALL_MS_MAX &&
-           number_at(row, 6) <= HOLD_MS_MAX;
+    return sqlite3_column_type(row, 2) == SQLITE_TEXT && name != NULL &&
+           name_bytes <= SALE_NAME_BYTES_MAX && strlen(name) == name_bytes &&
+           are_numbers(row, 0, 1) && are_numbers(row, 3, 15) && sqlite3_column_int64(row, 0) > 0 &&
+           number_at(row, 3) <= PRODUCT_QTY_MAX && number_at(row, 9) < SALE_STATE_COUNT &&
+           number_at(row, 10) <= 1 && starts >= 0 && starts <= WALL_MS_MAX && ends >= 0 &&
+           ends <= WALL_MS_MAX && number_at(row, 6) <= HOLD_MS_MAX;
 }
 
 static struct audit_sale *new_sale(struct audit_pass *pass)
@@ -168,6 +160,9 @@ static void take_sale(struct audit_pass *pass, sqlite3_stmt *row)
     sale->sale->seq = seq;
     id_write(sale->sale->id, seq, id_tag(pass->hash, seq));
     pass->report->sales++;
+    if (sale->tag != id_tag(pass->hash, seq))
+        audit_find(pass->report, "changed-sale", seq, "sale %s: its tag is not its id's",
+                   sale->sale->id);
 }
 
 struct audit_sale *audit_sale_at(const struct audit_pass *pass, uint64_t seq)
@@ -197,11 +192,11 @@ bool audit_order_of(const struct audit_pass *pass, sqlite3_stmt *row, struct aud
                                   .refund_due = number_at(row, 6) != 0,
                                   .created_at_ms = sqlite3_column_int64(row, 7),
                                   .updated_at_ms = sqlite3_column_int64(row, 8),
-                                  .expires_at_ms = sqlite3_column_int64(row, 9),
+                                  .expires_at_ms = expiry_at(row, 9),
                                   .last_seq = number_at(row, 10)};
-    bool numbers = audit_are_numbers(row, 0, 2) && audit_are_numbers(row, 4, 8) &&
-                   audit_are_numbers(row, 10, 10);
-    return numbers && sqlite3_column_int64(row, 0) > 0 && order->name != NULL &&
+    bool numbers = are_numbers(row, 0, 2) && are_numbers(row, 4, 8) && are_numbers(row, 10, 10);
+    return numbers && sqlite3_column_int64(row, 0) > 0 &&
+           sqlite3_column_type(row, 3) == SQLITE_TEXT && order->expires_at_ms != BAD_EXPIRY &&
            order->name_bytes >= 1 && order->name_bytes <= BUYER_NAME_BYTES_MAX &&
            number_at(row, 5) != ORDER_NONE && number_at(row, 5) < ORDER_STATE_COUNT &&
            order->quantity <= PRODUCT_QTY_MAX && number_at(row, 6) <= 1 &&
@@ -287,66 +282,53 @@ static void take_baseline_sale(struct audit_pass *pass, sqlite3_stmt *row)
     }
     sale->sale->books = base.books;
     sale->based = true;
+    sale->terms = base.terms;
     sale->digest = base.digest;
 }
 
-static void take_baseline_order(struct audit_pass *pass, sqlite3_stmt *row)
+static void take_stray(struct audit_pass *pass, sqlite3_stmt *row)
 {
-    uint64_t seq = number_at(row, 0), state = number_at(row, 1);
-    if (seq > pass->report->baseline || !baseline_lists((enum order_state)state))
-        audit_find(pass->report, "changed-baseline", pass->report->baseline,
-                   "the baseline lists order %" PRIu64 ", which was not open then", seq);
-    else if (!audit_state_put(&pass->states, seq, (uint8_t)state))
-        audit_out_of_memory(pass);
-    pass->unsettled++; /* until its row comes */
+    audit_find(pass->report, "missing-order", pass->report->baseline,
+               "the baseline lists order %" PRIu64 ", which has no row, or is younger (G4)",
+               number_at(row, 0));
 }
 
-static void sum_up(struct audit_pass *pass, const struct audit_order *order, enum order_state state)
+static void sum_up(struct audit_pass *pass, const struct baseline_order *order)
 {
     struct audit_sale *sale = audit_sale_at(pass, order->sale_seq);
-    const struct baseline_order as_of = {.seq = order->seq,
-                                         .sale_seq = order->sale_seq,
-                                         .quantity = (uint32_t)order->quantity,
-                                         .state = state,
-                                         .created_at_ms = order->created_at_ms,
-                                         .name = order->name,
-                                         .name_bytes = order->name_bytes};
-    sale->summed += baseline_digest(pass->hash, &as_of);
-    sale->units.held += state == ORDER_PAYMENT ? (uint32_t)order->quantity : 0;
-    sale->units.sold += state == ORDER_PAID ? (uint32_t)order->quantity : 0;
-    sale->units.waiting += state == ORDER_WAITING;
+    sale->summed += baseline_digest(pass->hash, order);
+    sale->units.held += order->state == ORDER_PAYMENT ? (uint32_t)order->quantity : 0;
+    sale->units.sold += order->state == ORDER_PAID ? (uint32_t)order->quantity : 0;
+    sale->units.waiting += order->state == ORDER_WAITING;
 }
 
 /* An order from before the baseline, as it was then. */
 static void take_old_order(struct audit_pass *pass, sqlite3_stmt *row)
 {
     struct audit_order order;
+    struct baseline_order old;
     if (!audit_order_of(pass, row, &order)) {
         audit_malformed_order(pass, order.seq);
         return;
     }
     count_order(pass, &order);
     uint64_t b = pass->report->baseline;
-    enum order_state listed = (enum order_state)audit_state(&pass->states, order.seq);
-    enum order_state state =
-        listed != ORDER_NONE ? listed : baseline_unlisted(order.state, order.last_seq, b);
     bool settled = order.last_seq <= b;
+    const char *wrong = baseline_order_of(row, b, &old);
+    if (wrong == NULL && order.tag != id_tag(pass->hash, order.seq))
+        wrong = "its tag is not its id's";
+    if (wrong != NULL)
+        audit_find(pass->report, "changed-order", settled ? order.last_seq : b,
+                   "the order made at seq %" PRIu64 ", whose row is %s since seq %" PRIu64 ": %s",
+                   order.seq, order_state_name(order.state), order.last_seq, wrong);
+    if (order_state_is_live(old.state))
+        audit_now_live(pass, &order, old.last_seq < b ? old.last_seq : b);
     pass->unsettled += !settled;
-    pass->unsettled -= listed != ORDER_NONE;
-    if (settled && (state != order.state || (listed == ORDER_NONE && baseline_lists(state))))
-        audit_find(pass->report, "changed-order", order.last_seq,
-                   "the row of the order made at seq %" PRIu64
-                   " is %s, the baseline has it %s (G4)",
-                   order.seq, order_state_name(order.state),
-                   listed != ORDER_NONE ? order_state_name(listed) : "ended");
-    if (order_state_is_live(state))
-        audit_now_live(pass, &order, order.last_seq <= b ? order.last_seq : b);
-    if (!settled && !audit_state_put(&pass->states, order.seq, (uint8_t)state))
+    bool may_move = !settled || baseline_is_open(old.state);
+    uint8_t flags = (uint8_t)(old.state | (settled ? AUDIT_SETTLED : 0));
+    if (may_move && !audit_state_put(&pass->states, order.seq, flags))
         audit_out_of_memory(pass);
-    if (settled && listed != ORDER_NONE &&
-        !audit_state_put(&pass->states, order.seq, (uint8_t)(state | AUDIT_SETTLED)))
-        audit_out_of_memory(pass);
-    sum_up(pass, &order, state);
+    sum_up(pass, &old);
 }
 
 static void check_baseline_sale(struct audit_pass *pass, struct audit_sale *sale)
@@ -358,6 +340,11 @@ static void check_baseline_sale(struct audit_pass *pass, struct audit_sale *sale
                    sale->sale->id);
     else if (!sale->based)
         return;
+    else if (sale->terms != baseline_terms(pass->hash, sale->sale->seq, &sale->sale->terms))
+        audit_find(
+            pass->report, "changed-sale", sale->sale->seq,
+            "sale %s: its name or another of its terms is not that of the removed events (G4)",
+            sale->sale->id);
     else if (base->held != units->held || base->sold != units->sold ||
              base->waiting != units->waiting)
         audit_find(pass->report, "changed-order", b,
@@ -372,17 +359,22 @@ static void check_baseline_sale(struct audit_pass *pass, struct audit_sale *sale
                    "events: one was "
                    "changed, added or removed (G4)",
                    sale->sale->id);
-    if (sale->based && sale->row.seq <= b)
+    if (sale->based && sale->row.seq <= b && sale->row.seq != base->seq)
+        audit_find(pass->report, "changed-sale", base->seq,
+                   "sale %s: its row names seq %" PRIu64
+                   " as its last event's, the baseline %" PRIu64 " (G4)",
+                   sale->sale->id, sale->row.seq, base->seq);
+    else if (sale->based && sale->row.seq <= b)
         audit_settle_sale(pass, sale);
 }
 
 static void check_baseline(struct audit_pass *pass)
 {
-    char sql[256];
+    char sql[512];
     each_row(pass, baseline_sales_sql, take_baseline_sale);
-    each_row(pass, baseline_orders_sql, take_baseline_order);
-    snprintf(sql, sizeof sql,
-             "SELECT " AUDIT_ORDER_COLUMNS " FROM order_rows WHERE seq <= %" PRIu64 " ORDER BY seq",
+    if (!audit_stopped(pass))
+        each_row(pass, baseline_strays_sql, take_stray);
+    snprintf(sql, sizeof sql, BASELINE_ORDER_ROWS " WHERE o.seq <= %" PRIu64 " ORDER BY o.seq",
              pass->report->baseline);
     each_row(pass, sql, take_old_order);
     for (size_t i = 0; i < pass->sale_count && !audit_stopped(pass); i++)
@@ -432,9 +424,6 @@ static void check_end(struct audit_pass *pass)
     if (pass->unsettled != 0)
         each_row(pass, "SELECT seq, last_seq FROM order_rows ORDER BY last_seq",
                  take_unsettled_order);
-    if (pass->unsettled != 0 && !audit_stopped(pass))
-        audit_find(pass->report, "missing-order", pass->report->baseline,
-                   "the baseline lists an order that has no row (G4)");
 }
 
 /* ---- the tables alone, when something has been found ---- */

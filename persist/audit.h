@@ -12,7 +12,7 @@
  *   at the last event of an order or a sale, its row is as the event left it
  *
  * At the end, the last event that each row names must have come. Where retention has removed events, all of this
- * holds from the baseline on, and the orders from before are compared with its digests (baseline.h).
+ * holds from the baseline on, and sales and orders from before are compared with its digests (baseline.h).
  *
  * An event's time is the one in its payload; created_at_ms is only what retention goes by.
  *

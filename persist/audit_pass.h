@@ -26,7 +26,7 @@ struct audit_order {
     uint64_t seq, tag, sale_seq, last_seq, quantity;
     enum order_state state;
     bool refund_due;
-    int64_t created_at_ms, updated_at_ms, expires_at_ms;
+    int64_t created_at_ms, updated_at_ms, expires_at_ms; /* the last one may be NO_EXPIRY */
     const char *name;
     size_t name_bytes;
 };
@@ -37,8 +37,9 @@ struct audit_sale {
     uint64_t tag;      /* the row's */
     bool settled;      /* the last event that the row names has come */
     bool based;        /* the baseline has the sale */
-    uint64_t digest;   /* the baseline's … */
-    uint64_t summed;   /* … and that of the rows */
+    uint64_t terms;    /* the baseline's digest of the terms */
+    uint64_t digest;   /* the baseline's of the orders … */
+    uint64_t summed;   /* … and that of their rows */
     struct books
         units; /* available, held, sold, waiting at the baseline, summed up from the rows */
 };
@@ -66,8 +67,6 @@ struct audit_pass {
 
 /* --- audit.c --- */
 struct audit_sale *audit_sale_at(const struct audit_pass *pass, uint64_t seq);
-/* Whether columns from … to hold integers, not values that SQLite would convert to one. */
-bool audit_are_numbers(sqlite3_stmt *row, int from, int to);
 /* Reads an order's row. False: it is malformed; order->seq is set all the same. */
 bool audit_order_of(const struct audit_pass *pass, sqlite3_stmt *row, struct audit_order *order);
 void audit_malformed_order(struct audit_pass *pass, uint64_t seq);

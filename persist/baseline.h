@@ -5,19 +5,21 @@
  * it are all there. So recovery and audit replay the rest as always, but begin with the baseline, not with nothing:
  *
  *   baseline         B; 0 while nothing has been removed
- *   baseline_sales   a row per sale made up to B: its counters after B, and a digest of its orders as of B
- *   baseline_orders  a row per order that was open after B: waiting, or in payment
+ *   baseline_sales   a row per sale made up to B: its counters after B, a digest of its terms, and one of its
+ *                    orders as of B
+ *   baseline_orders  a row per order whose row may not be, or may not stay, what it was at B: open orders (waiting,
+ *                    or in payment), and expired ones that have events after B (a payment came late)
  *
- * Nothing more is kept of orders, since their rows stay: what a row says of buyer, sale and quantity never
- * changes, and of the orders that were not open at B only an expired one still moves (a late payment). Hence,
- * for an order made up to B that the baseline does not list:
+ * The rows of sales and orders stay, so nothing else is kept of them: an order is at B what baseline_orders says
+ * of it, else what its row says. Who moves an order after B overwrites what its row said at B, hence the second
+ * kind: retention lists an expired order when it meets its expiry and the row says that more has happened; and the
+ * store lists one before it moves it on, when its last event is gone (the only move of an order that is not open,
+ * and a rare one: a purchase writes nothing here). Buyer, sale, quantity and created_at_ms never change,
+ * and expires_at_ms changes only when an order leaves the waiting list, so these are always the row's.
  *
- *   its last event lies up to B    its state at B is its row's, and must not be an open one
- *   it has events after B          it was expired at B
- *
- * baseline_orders is thus as small as the number of open orders, and a purchase writes nothing to it. The digest
- * lets an audit see that a row whose events are gone was changed or removed. It is the sum, over the sale's
- * orders, of a keyed hash of each as of B, since a sum can be moved on event by event.
+ * The digests let an audit, a start and a reconciliation see that a row whose events are gone was changed or
+ * removed; they cover every column but those that can be checked without events (tag). That of the orders is the
+ * sum of a keyed hash of each as of B, since a sum can be moved on event by event, by what the event says.
  *
  * Thread: any; pure but for reading. Fails: as said below.
  */
@@ -28,43 +30,51 @@
 
 #include "engine/books.h"
 #include "engine/id.h"
+#include "engine/sale.h"
 
 /* Rows for baseline_sale_of(), by seq. */
 extern const char baseline_sales_sql[];
-/* Rows of seq, state, by seq. */
+/* Rows of seq, state, refund_due, updated_at_ms, last_seq, by seq. */
 extern const char baseline_orders_sql[];
+/* The seqs that baseline_orders should not have: there is no such order, or it was made after B. */
+extern const char baseline_strays_sql[];
+/* Rows for baseline_order_of(); a WHERE and an ORDER BY may follow. */
+#define BASELINE_ORDER_ROWS                                                                        \
+    "SELECT o.seq, o.tag, o.sale, o.buyer, o.quantity, o.state, o.refund_due, o.created_at_ms,"    \
+    " o.updated_at_ms, o.expires_at_ms, o.last_seq, b.state, b.refund_due, b.updated_at_ms,"       \
+    " b.last_seq FROM order_rows o LEFT JOIN baseline_orders b ON b.seq = o.seq"
 
 struct baseline_sale {
     uint64_t seq;
     struct books books;
-    uint64_t digest;
+    uint64_t terms;  /* baseline_terms() of it */
+    uint64_t digest; /* of its orders */
 };
 
-/* The part of an order that goes into its sale's digest. */
+/* An order as of B: all that goes into its sale's digest. */
 struct baseline_order {
-    uint64_t seq, sale_seq;
-    uint32_t quantity;
-    enum order_state state; /* as of B */
-    int64_t created_at_ms;
-    const char *name; /* borrowed */
+    uint64_t seq, sale_seq, quantity, last_seq;
+    enum order_state state;
+    bool refund_due;
+    int64_t created_at_ms, updated_at_ms, expires_at_ms; /* the last one may be NO_EXPIRY (row.h) */
+    const char *name;                                    /* borrowed */
     size_t name_bytes;
 };
 
 /* False: SQLite failed. */
 bool baseline_seq(sqlite3 *db, uint64_t *seq);
 struct baseline_sale baseline_sale_of(sqlite3_stmt *row);
-uint64_t baseline_digest(keyed_hash *hash, const struct baseline_order *order);
+/* An order made up to b, which is the baseline's seq, as of b. NULL; or what is wrong, a static sentence: then the
+ * order is as its row has it. */
+const char *baseline_order_of(sqlite3_stmt *row, uint64_t b, struct baseline_order *order);
 
-static inline bool baseline_lists(enum order_state state)
+uint64_t baseline_digest(keyed_hash *hash, const struct baseline_order *order);
+/* A digest of what never changes of a sale. */
+uint64_t baseline_terms(keyed_hash *hash, uint64_t sale_seq, const struct sale_terms *terms);
+
+static inline bool baseline_is_open(enum order_state state)
 {
     return state == ORDER_WAITING || state == ORDER_PAYMENT;
-}
-/* The state at B of an order made up to B that the baseline does not list. row: the state in its row; last_seq:
- * of its last event. */
-static inline enum order_state baseline_unlisted(enum order_state row, uint64_t last_seq,
-                                                 uint64_t b)
-{
-    return last_seq <= b ? row : ORDER_EXPIRED;
 }
 
 #endif

@@ -38,8 +38,8 @@ static const char *const statements[STMT_COUNT] = {
         "SELECT seq, name, product_qty, max_per_buyer, waitlist_max, hold_ms, starts_at_ms,"
         " ends_at_ms, state, sold_out, available, held, sold, waiting, last_seq, tag"
         " FROM sale_rows",
-    [STMT_ORDERS] = "SELECT seq, sale, buyer, quantity, state, refund_due, last_seq, created_at_ms,"
-                    " tag FROM order_rows WHERE seq > ?1 AND seq <= ?3 ORDER BY seq LIMIT ?2",
+    [STMT_ORDERS] = "SELECT seq, sale, buyer, quantity, state, refund_due, last_seq, tag"
+                    " FROM order_rows WHERE seq > ?1 AND seq <= ?3 ORDER BY seq LIMIT ?2",
     /* Rows that no page of a run comes to. */
     [STMT_STRAYS] = "SELECT seq, sale, 1 FROM order_rows WHERE seq < 1"
                     " UNION ALL SELECT seq, sale, 1 FROM order_rows WHERE seq > ?1"
@@ -47,6 +47,8 @@ static const char *const statements[STMT_COUNT] = {
                     " WHERE seq <= (SELECT seq FROM baseline)",
     [STMT_BASELINE_SALES] = baseline_sales_sql,
     [STMT_BASELINE_ORDERS] = baseline_orders_sql,
+    [STMT_OLD_ORDERS] =
+        BASELINE_ORDER_ROWS " WHERE o.seq > ?1 AND o.seq <= ?3 ORDER BY o.seq LIMIT ?2",
 };
 
 /* ---- the connection ---- */
@@ -369,6 +371,7 @@ static bool same_terms(const struct sale_terms *terms, sqlite3_stmt *row)
 {
     const char *name = (const char *)sqlite3_column_text(row, 1);
     return name != NULL && strcmp(name, terms->name) == 0 &&
+           (size_t)sqlite3_column_bytes(row, 1) == strlen(name) && are_numbers(row, 2, 15) &&
            number_at(row, 2) == terms->product_qty && number_at(row, 3) == terms->max_per_buyer &&
            number_at(row, 4) == terms->waitlist_max && number_at(row, 5) == terms->hold_ms &&
            sqlite3_column_int64(row, 6) == terms->starts_at_ms &&

@@ -1,8 +1,9 @@
 /*
  * reconcile_baseline.c: begins the replay at the baseline, which retention has left in place of removed events.
  *
- * Every sale's books as of then are taken from the baseline, and so are the states of the orders that it lists; those
- * of the other orders from their rows, as baseline.h says. A digest per sale shows whether the rows were changed.
+ * Every sale's books as of then are taken from the baseline, and so are the orders that it lists; the other orders
+ * from their rows, as baseline.h says. Its digests show whether the rows were changed. Retention holds still meanwhile,
+ * but the store may list orders that move on while their rows are read.
  *
  * Thread: reconciler. Out: the replay as of the baseline; what differs, by reconcile_differs(). Fails: as
  * reconcile_pass.h says.
@@ -18,53 +19,39 @@ static void take_baseline_sale(struct replay *r, sqlite3_stmt *row)
         replay_break(r, sale, base.seq, "a baseline of a sale", NULL, NULL);
         return;
     }
+    if (base.terms != baseline_terms(r->engine->options.hash, sale->seq, &sale->terms))
+        reconcile_differs(r->run, sale, sale->seq, "the terms of a sale", NULL, NULL, "others");
     replay_told(r, sale)->books = base.books;
     replay_told(r, sale)->digest = 0 - base.digest;
     replay_meet(r, sale);
 }
 
-/* The baseline does not have an order's last seq: 0 until its row gives it. */
 static void take_baseline_order(struct replay *r, sqlite3_stmt *row)
 {
-    uint64_t seq = number_at(row, 0), state = number_at(row, 1);
-    if (seq > r->baseline || !baseline_lists((enum order_state)state))
+    uint64_t seq = number_at(row, 0), state = number_at(row, 1), last_seq = number_at(row, 4);
+    if (seq > r->baseline || state >= ORDER_STATE_COUNT || last_seq > r->baseline)
         replay_break(r, replay_sale_of(r, seq), seq, "a baseline of an order", NULL, NULL);
     else
-        r->orders[seq] = order_word(0, (uint8_t)state);
+        r->orders[seq] =
+            order_word(last_seq, order_flags((enum order_state)state, number_at(row, 2) != 0));
 }
 
-static void add_digest(struct replay *r, struct told *told, sqlite3_stmt *row)
-{
-    const struct baseline_order order = {.seq = number_at(row, 0),
-                                         .sale_seq = number_at(row, 1),
-                                         .quantity = (uint32_t)number_at(row, 3),
-                                         .state = state_in(r->orders[number_at(row, 0)]),
-                                         .created_at_ms = sqlite3_column_int64(row, 7),
-                                         .name = (const char *)sqlite3_column_text(row, 2),
-                                         .name_bytes = (size_t)sqlite3_column_bytes(row, 2)};
-    if (order.name != NULL)
-        told->digest += baseline_digest(r->engine->options.hash, &order);
-}
-
-/* An order as of the baseline: as listed there, else as its row and baseline.h say. */
+/* An order as of the baseline. It may have been listed only since the list was read: what counts stands in the row. */
 static void take_old_order(struct replay *r, sqlite3_stmt *row)
 {
-    uint64_t seq = number_at(row, 0), last_seq = number_at(row, 6), word = r->orders[seq];
-    enum order_state state = (enum order_state)(number_at(row, 4) & 0xf);
-    const struct sale *sale = replay_sale_of(r, seq);
-    r->row_seq = seq;
+    struct baseline_order old;
+    const char *wrong = baseline_order_of(row, r->baseline, &old);
+    const struct sale *sale = replay_sale_of(r, old.seq);
+    r->row_seq = old.seq;
     if (sale == NULL || replay_told(r, sale)->broken)
         return; /* compare_order() reports an order without a sale */
-    bool settled = last_seq <= r->baseline;
-    if (word == 0 && settled && baseline_lists(state))
-        reconcile_differs(r->run, sale, r->baseline, "an order that the baseline does not list",
-                          NULL, order_state_name(state), NULL);
-    if (word == 0)
-        word = order_word(0, (uint8_t)baseline_unlisted(state, last_seq, r->baseline));
-    if (settled)
-        word = order_word(last_seq, (uint8_t)word | (number_at(row, 5) != 0 ? REFUND_BIT : 0));
-    r->orders[seq] = word;
-    add_digest(r, replay_told(r, sale), row);
+    if (wrong != NULL)
+        reconcile_differs(r->run, sale, r->baseline, wrong, NULL, order_state_text(old.state),
+                          NULL);
+    if (wrong == NULL || r->orders[old.seq] == 0)
+        r->orders[old.seq] = order_word(old.last_seq, order_flags(old.state, old.refund_due));
+    if (old.name != NULL)
+        replay_told(r, sale)->digest += baseline_digest(r->engine->options.hash, &old);
 }
 
 static void compare_digests(struct replay *r)
@@ -90,7 +77,7 @@ bool replay_baseline(struct replay *r)
     (void)replay_page(r, STMT_BASELINE_SALES, 0, take_baseline_sale);
     (void)replay_page(r, STMT_BASELINE_ORDERS, 0, take_baseline_order);
     do {
-        count = replay_page(r, STMT_ORDERS, r->row_seq, take_old_order);
+        count = replay_page(r, STMT_OLD_ORDERS, r->row_seq, take_old_order);
     } while (count == PAGE_ROWS && r->failure == NULL);
     r->row_seq = 0;
     if (r->failure == NULL)

@@ -15,11 +15,6 @@
 
 /* ---- rows and memory ---- */
 
-static const char *order_state_text(uint8_t flags)
-{
-    return state_in(flags) < ORDER_STATE_COUNT ? order_state_name(state_in(flags)) : "none at all";
-}
-
 /* Compares row and memory (NULL: younger than the replay) with `word`, which is what the events say. */
 static void compare_sides(struct replay *r, const struct sale *sale, const struct sample *row,
                           const struct sample *memory, uint64_t word)
@@ -33,7 +28,7 @@ static void compare_sides(struct replay *r, const struct sale *sale, const struc
                           memory != NULL ? order_state_text(memory->flags) : NULL,
                           row != NULL ? order_state_text(row->flags) : NULL,
                           order_state_text(flags));
-    else if (seq != 0) /* 0: the last event is gone, and only the row has its seq */
+    else
         replay_compare(r, sale, seq, "the last seq of an order",
                        memory != NULL ? &memory->seq : NULL, row != NULL ? &row->seq : NULL, seq);
     if (row != NULL && !states && ((row->flags ^ flags) & REFUND_BIT) != 0)
@@ -67,7 +62,7 @@ static bool same_facts(const struct replay *r, const struct order *order, sqlite
            memcmp(buyer, order->name, order->name_bytes) == 0 &&
            number_at(row, 3) == order->quantity &&
            number_at(row, 1) == engine_sale_at(r->engine, order->sale)->seq &&
-           number_at(row, 8) == id_tag(r->engine->options.hash, order->seq);
+           number_at(row, 7) == id_tag(r->engine->options.hash, order->seq);
 }
 
 /* The sample; or NULL when it is younger than the replay: then it is kept for catch_up(). */

@@ -28,6 +28,7 @@ enum statement {
     STMT_STRAYS,
     STMT_BASELINE_SALES,
     STMT_BASELINE_ORDERS,
+    STMT_OLD_ORDERS,
     STMT_COUNT
 };
 
@@ -86,15 +87,24 @@ static inline uint64_t order_word(uint64_t seq, uint8_t flags)
     return seq << 8 | flags;
 }
 
+static inline uint8_t order_flags(enum order_state state, bool refund_due)
+{
+    return (uint8_t)(state | (refund_due ? REFUND_BIT : 0));
+}
+
 static inline uint8_t flags_after(enum event_kind kind)
 {
-    return (uint8_t)(event_row(kind)->state_after |
-                     (kind == EVENT_ORDER_REFUND_DUE ? REFUND_BIT : 0));
+    return order_flags(event_row(kind)->state_after, kind == EVENT_ORDER_REFUND_DUE);
 }
 
 static inline enum order_state state_in(uint64_t word)
 {
     return (enum order_state)(word & 0xf);
+}
+
+static inline const char *order_state_text(uint64_t word)
+{
+    return state_in(word) < ORDER_STATE_COUNT ? order_state_name(state_in(word)) : "none at all";
 }
 
 /* ---- reconcile.c ---- */

@@ -18,14 +18,18 @@
 #include "persist/baseline.h"
 #include "persist/row.h"
 
+/* What the events say of a sale so far. */
+struct replayed {
+    struct books books;
+    uint64_t digest; /* of its orders as of the baseline, less the baseline's: must be 0 */
+};
+
 struct pass {
     struct restore restore;
     struct recovery *found;
-    struct books *books; /* by sale index: the replay */
+    struct replayed *sales; /* by index */
     uint64_t next_seq;
-    uint64_t settled; /* orders whose last event has come, or lies up to the baseline */
-    uint64_t
-        unlisted; /* orders that the baseline must list, and that have not been found there yet */
+    uint64_t settled;  /* orders whose last event has come, or lies up to the baseline */
     const char *wrong; /* the first check that failed; static */
     uint64_t wrong_seq;
 };
@@ -50,7 +54,7 @@ static bool each_row(sqlite3 *db, const char *sql, take_row *take, struct pass *
 
 static const char sales_sql[] =
     "SELECT seq, name, product_qty, max_per_buyer, waitlist_max, hold_ms, starts_at_ms, ends_at_ms,"
-    " state, sold_out, available, held, sold, waiting, last_seq FROM sale_rows ORDER BY seq";
+    " state, sold_out, available, held, sold, waiting, last_seq, tag FROM sale_rows ORDER BY seq";
 
 /* Whether the numbers in columns from … to fit into 32 bits. */
 static bool are_counts(sqlite3_stmt *row, int from, int to)
@@ -85,41 +89,80 @@ static const char *take_sale(struct pass *pass, sqlite3_stmt *row)
                                            .state = (uint8_t)number_at(row, 8),
                                            .sold_out = number_at(row, 9) != 0}};
     const char *name = (const char *)sqlite3_column_text(row, 1);
-    if (name == NULL || number_at(row, 8) >= SALE_STATE_COUNT || !are_counts(row, 2, 5) ||
+    if (sqlite3_column_type(row, 1) != SQLITE_TEXT || name == NULL ||
+        strnlen(name, sizeof record.terms.name) != (size_t)sqlite3_column_bytes(row, 1) ||
+        !are_numbers(row, 0, 0) || !are_numbers(row, 2, 15) ||
+        number_at(row, 8) >= SALE_STATE_COUNT || number_at(row, 9) > 1 || !are_counts(row, 2, 5) ||
         !are_counts(row, 10, 13) || record.terms.product_qty > PRODUCT_QTY_MAX || record.seq == 0)
         return "a sale's row is malformed";
     if (is_ahead(pass, row, 0))
         return "a sale's row is ahead of the events (G4)";
+    if (number_at(row, 15) != id_tag(pass->restore.engine->options.hash, record.seq))
+        return "a sale's tag is not its id's";
     snprintf(record.terms.name, sizeof record.terms.name, "%s", name);
     pass->found->sales++;
     return engine_restore_sale(&pass->restore, &record);
 }
 
-static const char orders_sql[] =
-    "SELECT seq, sale, buyer, quantity, state, refund_due, updated_at_ms, expires_at_ms, last_seq"
-    " FROM order_rows ORDER BY seq";
+static bool have_sales(struct pass *pass)
+{
+    pass->sales = calloc(engine_sale_count(pass->restore.engine) + 1, sizeof *pass->sales);
+    if (pass->sales == NULL)
+        pass->wrong = "out of memory";
+    return pass->sales != NULL;
+}
+
+static const char *take_baseline_sale(struct pass *pass, sqlite3_stmt *row)
+{
+    const struct baseline_sale base = baseline_sale_of(row);
+    const struct engine *engine = pass->restore.engine;
+    const struct sale *sale = seqmap_sale(&engine->seqmap, base.seq);
+    if (sale == NULL || base.books.seq > pass->found->baseline)
+        return "the baseline names a sale that is not there";
+    if (base.terms != baseline_terms(engine->options.hash, sale->seq, &sale->terms))
+        return "a sale's row has other terms than the baseline (G4)";
+    pass->sales[sale->index] = (struct replayed){base.books, 0 - base.digest};
+    return NULL;
+}
+
+static const char orders_sql[] = BASELINE_ORDER_ROWS " ORDER BY o.seq";
+
+/* An order from before the baseline: the replay begins with what it was then. */
+static const char *take_old_order(struct pass *pass, sqlite3_stmt *row, struct order *order)
+{
+    struct baseline_order old;
+    const char *wrong = baseline_order_of(row, pass->found->baseline, &old);
+    if (wrong != NULL)
+        return wrong;
+    pass->sales[order->sale].digest += baseline_digest(pass->restore.engine->options.hash, &old);
+    pass->settled += number_at(row, 10) <= pass->found->baseline;
+    order->logged = (uint8_t)old.state;
+    return NULL;
+}
 
 static const char *take_order(struct pass *pass, sqlite3_stmt *row)
 {
-    const char *name = (const char *)sqlite3_column_text(row, 2);
-    int name_bytes = sqlite3_column_bytes(row, 2);
-    uint64_t state = number_at(row, 4);
+    const char *name = (const char *)sqlite3_column_text(row, 3);
+    int name_bytes = sqlite3_column_bytes(row, 3);
+    uint64_t state = number_at(row, 5);
     if (name == NULL || name_bytes < 1 || name_bytes > BUYER_NAME_BYTES_MAX ||
-        state == ORDER_NONE || state >= ORDER_STATE_COUNT || !are_counts(row, 3, 3) ||
+        state == ORDER_NONE || state >= ORDER_STATE_COUNT || !are_counts(row, 4, 4) ||
         number_at(row, 0) == 0)
         return "an order's row is malformed";
-    if (is_ahead(pass, row, 0) || is_ahead(pass, row, 8))
+    if (is_ahead(pass, row, 0) || is_ahead(pass, row, 10))
         return "an order's row is ahead of the events (G4)";
     const struct order_record record = {.seq = number_at(row, 0),
-                                        .last_seq = number_at(row, 8),
-                                        .sale_seq = number_at(row, 1),
+                                        .last_seq = number_at(row, 10),
+                                        .sale_seq = number_at(row, 2),
                                         .name = name,
                                         .name_bytes = (uint8_t)name_bytes,
-                                        .quantity = (uint32_t)number_at(row, 3),
+                                        .quantity = (uint32_t)number_at(row, 4),
                                         .state = (enum order_state)state,
-                                        .refund_due = number_at(row, 5) != 0,
-                                        .changed_at_ms = sqlite3_column_int64(row, 6),
-                                        .expires_at_ms = sqlite3_column_int64(row, 7)};
+                                        .refund_due = number_at(row, 6) != 0,
+                                        .changed_at_ms = sqlite3_column_int64(row, 8),
+                                        .expires_at_ms = sqlite3_column_int64(row, 9)};
+    if (number_at(row, 1) != id_tag(pass->restore.engine->options.hash, record.seq))
+        return "an order's tag is not its id's";
     pass->found->orders++;
     pass->found->waiting += state == ORDER_WAITING;
     pass->found->held += state == ORDER_PAYMENT;
@@ -127,60 +170,31 @@ static const char *take_order(struct pass *pass, sqlite3_stmt *row)
     if (wrong != NULL)
         return wrong;
     struct order *order = seqmap_order(&pass->restore.engine->seqmap, record.seq);
-    if (record.seq > pass->found->baseline) {
-        order->logged = ORDER_NONE; /* its first event is still to be replayed */
-        return NULL;
-    }
-    bool settled = record.last_seq <= pass->found->baseline;
-    order->logged =
-        (uint8_t)baseline_unlisted(record.state, record.last_seq, pass->found->baseline);
-    pass->settled += settled;
-    pass->unlisted += settled && baseline_lists(record.state);
+    if (record.seq <= pass->found->baseline)
+        return take_old_order(pass, row, order);
+    order->logged = ORDER_NONE; /* its first event is still to be replayed */
     return NULL;
 }
 
-static const char *take_baseline_sale(struct pass *pass, sqlite3_stmt *row)
+static const char *take_stray(struct pass *pass, sqlite3_stmt *row)
 {
-    const struct baseline_sale base = baseline_sale_of(row);
-    const struct sale *sale = seqmap_sale(&pass->restore.engine->seqmap, base.seq);
-    if (sale == NULL || base.books.seq > pass->found->baseline)
-        return "the baseline names a sale that is not there";
-    pass->books[sale->index] = base.books;
-    return NULL;
+    (void)pass, (void)row;
+    return "the baseline names an order that is not there";
 }
 
-/* The listed state is the one at the baseline; an order without an event since must still be in it. */
-static const char *take_baseline_order(struct pass *pass, sqlite3_stmt *row)
+/* The rows, and the replay's books and orders as of the baseline. */
+static bool take_rows(sqlite3 *db, struct pass *pass)
 {
-    uint64_t seq = number_at(row, 0), state = number_at(row, 1);
-    struct order *order = seqmap_order(&pass->restore.engine->seqmap, seq);
-    if (order == NULL || seq > pass->found->baseline || !baseline_lists((enum order_state)state))
-        return "the baseline names an order that is not there";
-    uint64_t now = atomic_load_explicit(&order->committed, memory_order_relaxed);
-    if (order_committed_seq(now) <= pass->found->baseline) {
-        if (order->logged != state)
-            return "an order's row is not what the baseline says (G4)";
-        pass->unlisted--;
-    }
-    order->logged = (uint8_t)state;
-    return NULL;
-}
-
-/* Sets the replay's books and orders to the baseline. */
-static bool take_baseline(sqlite3 *db, struct pass *pass)
-{
-    pass->books = calloc(engine_sale_count(pass->restore.engine) + 1, sizeof *pass->books);
-    if (pass->books == NULL) {
-        pass->wrong = "out of memory";
+    if (!each_row(db, sales_sql, take_sale, pass) || !have_sales(pass) ||
+        !each_row(db, baseline_sales_sql, take_baseline_sale, pass) ||
+        !each_row(db, orders_sql, take_order, pass) ||
+        !each_row(db, baseline_strays_sql, take_stray, pass))
         return false;
-    }
-    if (!each_row(db, baseline_sales_sql, take_baseline_sale, pass) ||
-        !each_row(db, baseline_orders_sql, take_baseline_order, pass))
-        return false;
-    if (pass->unlisted > 0) {
-        pass->wrong = "an order's row is open, and the baseline does not list it (G4)";
-        pass->wrong_seq = pass->found->baseline;
-    }
+    for (uint32_t i = 0; i < engine_sale_count(pass->restore.engine) && pass->wrong == NULL; i++)
+        if (pass->sales[i].digest != 0) {
+            pass->wrong = "a sale's orders are not those of the removed events (G4)";
+            pass->wrong_seq = pass->found->baseline;
+        }
     return pass->wrong == NULL;
 }
 
@@ -246,14 +260,14 @@ static const char *take_event(struct pass *pass, sqlite3_stmt *row)
         if (wrong != NULL)
             return wrong;
     }
-    return books_apply(&pass->books[sale->index], entry);
+    return books_apply(&pass->sales[sale->index].books, entry);
 }
 
 static const char *compare_sales(struct pass *pass)
 {
     for (uint32_t i = 0; i < engine_sale_count(pass->restore.engine); i++) {
         const struct books *row = &engine_sale_at(pass->restore.engine, i)->books;
-        const struct books *replay = &pass->books[i];
+        const struct books *replay = &pass->sales[i].books;
         if (row->seq != replay->seq || row->available != replay->available ||
             row->held != replay->held || row->sold != replay->sold ||
             row->waiting != replay->waiting || row->state != replay->state ||
@@ -284,11 +298,9 @@ bool recover(sqlite3 *db, struct engine *engine, struct now now, struct recovery
     *found = (struct recovery){0};
     bool ok = baseline_seq(db, &found->baseline);
     pass.next_seq = found->baseline + 1;
-    ok = ok && each_row(db, sales_sql, take_sale, &pass) &&
-         each_row(db, orders_sql, take_order, &pass) && take_baseline(db, &pass) &&
-         replay_events(db, &pass);
+    ok = ok && take_rows(db, &pass) && replay_events(db, &pass);
     const char *unfinished = engine_restore_done(&pass.restore); /* also frees, so always */
-    free(pass.books);
+    free(pass.sales);
     if (ok && unfinished != NULL)
         pass.wrong = unfinished;
     if (ok && unfinished == NULL)

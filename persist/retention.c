@@ -8,9 +8,11 @@
  */
 #include "persist/retention.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "engine/diag.h"
+#include "engine/payload.h"
 #include "persist/baseline.h"
 #include "persist/row.h"
 
@@ -21,7 +23,7 @@ enum statement {
     STMT_COMMIT,
     STMT_ROLLBACK,
     STMT_READ,
-    STMT_FIND_STATE,
+    STMT_FIND_LISTED,
     STMT_LIST_ORDER,
     STMT_UNLIST_ORDER,
     STMT_SAVE_SALE,
@@ -35,16 +37,23 @@ static const char *const statements[STMT_COUNT] = {
     [STMT_BEGIN] = "BEGIN IMMEDIATE",
     [STMT_COMMIT] = "COMMIT",
     [STMT_ROLLBACK] = "ROLLBACK",
-    [STMT_READ] = "SELECT e.seq, e.kind, e.sale, e.ord, e.created_at_ms, o.buyer, o.quantity,"
-                  " o.created_at_ms, s.product_qty FROM event_rows e"
-                  " LEFT JOIN order_rows o ON o.seq = e.ord LEFT JOIN sale_rows s ON s.seq = e.sale"
-                  " WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2",
-    [STMT_FIND_STATE] = "SELECT state FROM baseline_orders WHERE seq = ?1",
-    [STMT_LIST_ORDER] = "INSERT OR REPLACE INTO baseline_orders(seq, state) VALUES(?1, ?2)",
+    [STMT_READ] =
+        "SELECT e.seq, e.kind, e.sale, e.ord, e.created_at_ms, e.payload, o.buyer,"
+        " o.quantity, o.created_at_ms, o.expires_at_ms, o.last_seq, s.product_qty,"
+        " s.max_per_buyer, s.waitlist_max, s.hold_ms, s.starts_at_ms, s.ends_at_ms, s.name"
+        " FROM event_rows e"
+        " LEFT JOIN order_rows o ON o.seq = e.ord LEFT JOIN sale_rows s ON s.seq = e.sale"
+        " WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2",
+    [STMT_FIND_LISTED] = "SELECT state, refund_due, updated_at_ms, last_seq FROM baseline_orders"
+                         " WHERE seq = ?1",
+    [STMT_LIST_ORDER] =
+        "INSERT OR REPLACE INTO baseline_orders(seq, state, refund_due, updated_at_ms, last_seq)"
+        " VALUES(?1, ?2, ?3, ?4, ?5)",
     [STMT_UNLIST_ORDER] = "DELETE FROM baseline_orders WHERE seq = ?1",
     [STMT_SAVE_SALE] =
         ("INSERT OR REPLACE INTO baseline_sales(seq, state, sold_out, available, held,"
-         " sold, waiting, last_seq, digest) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"),
+         " sold, waiting, last_seq, terms, digest)"
+         " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"),
     [STMT_SAVE_SEQ] = "UPDATE baseline SET seq = ?1",
     [STMT_REMOVE_EVENTS] = "DELETE FROM event_rows WHERE seq <= ?1",
     [STMT_REMOVE_PUBLICATIONS] = "DELETE FROM publications WHERE up_to_seq <= ?1",
@@ -73,8 +82,11 @@ struct retention {
 struct leaving {
     uint64_t seq;
     enum event_kind kind;
-    struct baseline_order order; /* its seq is 0 for a sale's event; state: after the event */
-    uint32_t product_qty;
+    int64_t at_ms;
+    struct baseline_order order; /* its seq is 0 for a sale's event; as of no event: see fold() */
+    int64_t expires_at_ms;       /* as its row has it … */
+    uint64_t row_seq;            /* … and its last event */
+    struct sale_terms terms;     /* the name for sale.created only */
 };
 
 /* ---- opening ---- */
@@ -159,7 +171,8 @@ static struct baseline_sale *sale_of(struct retention *r, const struct leaving *
 {
     if (e->kind == EVENT_SALE_CREATED) {
         bool fits = r->sale_count == 0 || r->sales[r->sale_count - 1].seq < e->seq;
-        bool added = fits && add_sale(r, (struct baseline_sale){.seq = e->seq});
+        const uint64_t terms = baseline_terms(r->hash, e->seq, &e->terms);
+        bool added = fits && add_sale(r, (struct baseline_sale){.seq = e->seq, .terms = terms});
         return added ? &r->sales[r->sale_count - 1] : NULL;
     }
     if (r->sale_count == 0)
@@ -167,68 +180,116 @@ static struct baseline_sale *sale_of(struct retention *r, const struct leaving *
     return bsearch(&e->order.sale_seq, r->sales, r->sale_count, sizeof *r->sales, by_seq);
 }
 
-static enum order_state state_before(struct retention *r, const struct leaving *e)
+/* The order as of the event before, if it was made by then. False: the baseline does not have it; *ok as fold()'s. */
+static bool find_before(struct retention *r, const struct leaving *e, struct baseline_order *before,
+                        bool *ok)
 {
-    if (e->order.seq == 0 || e->order.seq == e->seq)
-        return ORDER_NONE;
-    sqlite3_stmt *find = r->statements[STMT_FIND_STATE];
+    *before = e->order;
+    if (e->order.seq == e->seq)
+        return true; /* ORDER_NONE */
+    sqlite3_stmt *find = r->statements[STMT_FIND_LISTED];
     (void)sqlite3_bind_int64(find, 1, (sqlite3_int64)e->order.seq);
-    bool listed = sqlite3_step(find) == SQLITE_ROW;
-    enum order_state state = listed ? (enum order_state)sqlite3_column_int(find, 0) : ORDER_EXPIRED;
+    int rc = sqlite3_step(find);
+    if (rc == SQLITE_ROW) {
+        before->state = (enum order_state)(number_at(find, 0) & 0xf);
+        before->refund_due = number_at(find, 1) != 0;
+        before->updated_at_ms = sqlite3_column_int64(find, 2);
+        before->last_seq = number_at(find, 3);
+        before->expires_at_ms = before->state == ORDER_WAITING ? NO_EXPIRY : e->expires_at_ms;
+    }
     (void)sqlite3_reset(find);
-    return state;
+    *ok = rc == SQLITE_ROW || rc == SQLITE_DONE;
+    return rc == SQLITE_ROW;
 }
 
-static bool move_order(struct retention *r, uint64_t seq, enum order_state from,
-                       enum order_state to)
+/* The order as of the event, by what the event says. */
+static struct baseline_order after(const struct leaving *e, const struct baseline_order *before)
+{
+    struct baseline_order order = *before;
+    order.state = event_row(e->kind)->state_after;
+    order.refund_due = e->kind == EVENT_ORDER_REFUND_DUE;
+    order.updated_at_ms = e->at_ms;
+    order.last_seq = e->seq;
+    if (order.seq == e->seq)
+        order.created_at_ms = e->at_ms;
+    if (order.state == ORDER_PAYMENT)
+        order.expires_at_ms = e->at_ms + e->terms.hold_ms;
+    return order;
+}
+
+/* Lists the order as baseline.h says. moves: it has events that are not removed yet. */
+static bool list_order(struct retention *r, const struct baseline_order *order, bool new,
+                       bool moves)
 {
     sqlite3_stmt *list = r->statements[STMT_LIST_ORDER];
-    if (!baseline_lists(to))
-        return !baseline_lists(from) || run_for(r->statements[STMT_UNLIST_ORDER], seq);
-    (void)sqlite3_bind_int(list, 2, (int)to);
-    return run_for(list, seq);
+    if (!baseline_is_open(order->state) && !(order->state == ORDER_EXPIRED && moves))
+        return new || run_for(r->statements[STMT_UNLIST_ORDER], order->seq);
+    (void)sqlite3_bind_int(list, 2, (int)order->state);
+    (void)sqlite3_bind_int(list, 3, order->refund_due);
+    (void)sqlite3_bind_int64(list, 4, order->updated_at_ms);
+    (void)sqlite3_bind_int64(list, 5, (sqlite3_int64)order->last_seq);
+    return run_for(list, order->seq);
 }
 
 /* NULL, or why it does not replay. *ok: SQLite did not fail. */
 static const char *fold(struct retention *r, const struct leaving *e, bool *ok)
 {
     struct baseline_sale *sale = sale_of(r, e);
+    struct baseline_order was = {.state = ORDER_NONE};
     if (sale == NULL)
         return "its sale is not in the baseline";
+    if (e->order.seq != 0 && !find_before(r, e, &was, ok))
+        return "its order is not in the baseline";
     if (sale->books.seq <= r->step_from)
         r->touched[r->touched_count++] = (uint32_t)(sale - r->sales);
-    enum order_state from = state_before(r, e);
-    const char *wrong =
-        books_apply(&sale->books,
-                    (struct books_entry){e->seq, e->kind, from, e->order.quantity, e->product_qty});
+    const struct books_entry entry = {e->seq, e->kind, was.state, (uint32_t)e->order.quantity,
+                                      e->terms.product_qty};
+    const char *wrong = books_apply(&sale->books, entry);
     if (wrong != NULL || e->order.seq == 0)
         return wrong;
-    struct baseline_order before = e->order;
-    before.state = from;
-    sale->digest += baseline_digest(r->hash, &e->order);
-    sale->digest -= from != ORDER_NONE ? baseline_digest(r->hash, &before) : 0;
-    *ok = move_order(r, e->order.seq, from, e->order.state);
+    const struct baseline_order is = after(e, &was);
+    sale->digest += baseline_digest(r->hash, &is);
+    sale->digest -= was.state != ORDER_NONE ? baseline_digest(r->hash, &was) : 0;
+    *ok = list_order(r, &is, was.state == ORDER_NONE, e->row_seq > e->seq);
     return NULL;
 }
 
 /* ---- a step ---- */
 
+static bool read_terms(sqlite3_stmt *row, struct leaving *e)
+{
+    const char *name = (const char *)sqlite3_column_text(row, 17);
+    e->terms.product_qty = count_at(row, 11);
+    e->terms.max_per_buyer = count_at(row, 12);
+    e->terms.waitlist_max = count_at(row, 13);
+    e->terms.hold_ms = count_at(row, 14);
+    e->terms.starts_at_ms = sqlite3_column_int64(row, 15);
+    e->terms.ends_at_ms = sqlite3_column_int64(row, 16);
+    if (e->kind == EVENT_SALE_CREATED && name != NULL)
+        snprintf(e->terms.name, sizeof e->terms.name, "%s", name);
+    return name != NULL;
+}
+
 static bool read_row(sqlite3_stmt *row, struct leaving *e)
 {
     uint64_t kind = number_at(row, 1);
-    if (kind >= EVENT_KIND_COUNT)
+    const char *payload = (const char *)sqlite3_column_text(row, 5);
+    if (kind >= EVENT_KIND_COUNT || payload == NULL)
         return false;
-    *e = (struct leaving){.seq = number_at(row, 0),
-                          .kind = (enum event_kind)kind,
-                          .order = {.seq = number_at(row, 3),
-                                    .sale_seq = number_at(row, 2),
-                                    .quantity = (uint32_t)sqlite3_column_int64(row, 6),
-                                    .state = event_row((enum event_kind)kind)->state_after,
-                                    .created_at_ms = sqlite3_column_int64(row, 7),
-                                    .name = (const char *)sqlite3_column_text(row, 5),
-                                    .name_bytes = (size_t)sqlite3_column_bytes(row, 5)},
-                          .product_qty = (uint32_t)sqlite3_column_int64(row, 8)};
-    return event_is_of_order(e->kind) ? e->order.name != NULL : e->order.seq == 0;
+    e->seq = number_at(row, 0);
+    e->kind = (enum event_kind)kind;
+    e->order = (struct baseline_order){.seq = number_at(row, 3),
+                                       .sale_seq = number_at(row, 2),
+                                       .name = (const char *)sqlite3_column_text(row, 6),
+                                       .name_bytes = (size_t)sqlite3_column_bytes(row, 6),
+                                       .quantity = number_at(row, 7),
+                                       .created_at_ms = sqlite3_column_int64(row, 8),
+                                       .expires_at_ms = NO_EXPIRY};
+    e->expires_at_ms = expiry_at(row, 9);
+    e->row_seq = number_at(row, 10);
+    return read_terms(row, e) &&
+           payload_time(payload, (size_t)sqlite3_column_bytes(row, 5), &e->at_ms) &&
+           (event_is_of_order(e->kind) ? e->order.name != NULL : e->order.seq == 0);
 }
 
 static int64_t clock_us(void)
@@ -293,7 +354,8 @@ static bool save_sale(struct retention *r, const struct baseline_sale *sale)
     (void)sqlite3_bind_int64(save, 6, books->sold);
     (void)sqlite3_bind_int64(save, 7, books->waiting);
     (void)sqlite3_bind_int64(save, 8, (sqlite3_int64)books->seq);
-    (void)sqlite3_bind_int64(save, 9, (sqlite3_int64)sale->digest);
+    (void)sqlite3_bind_int64(save, 9, (sqlite3_int64)sale->terms);
+    (void)sqlite3_bind_int64(save, 10, (sqlite3_int64)sale->digest);
     return run_for(save, sale->seq);
 }
 

@@ -41,8 +41,11 @@ static const char tables[] =
     "CREATE TABLE IF NOT EXISTS baseline_sales("
     " seq INTEGER PRIMARY KEY, state INTEGER NOT NULL, sold_out INTEGER NOT NULL,"
     " available INTEGER NOT NULL, held INTEGER NOT NULL, sold INTEGER NOT NULL,"
-    " waiting INTEGER NOT NULL, last_seq INTEGER NOT NULL, digest INTEGER NOT NULL);"
-    "CREATE TABLE IF NOT EXISTS baseline_orders(seq INTEGER PRIMARY KEY, state INTEGER NOT NULL);";
+    " waiting INTEGER NOT NULL, last_seq INTEGER NOT NULL, terms INTEGER NOT NULL,"
+    " digest INTEGER NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS baseline_orders("
+    " seq INTEGER PRIMARY KEY, state INTEGER NOT NULL, refund_due INTEGER NOT NULL,"
+    " updated_at_ms INTEGER NOT NULL, last_seq INTEGER NOT NULL);";
 
 static void put_case(struct text *sql, unsigned value, const char *name)
 {

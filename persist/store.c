@@ -46,6 +46,7 @@ enum statement {
     STMT_ADD_ORDER,
     STMT_MOVE_ORDER,
     STMT_RESTORE_ORDER,
+    STMT_LIST_ORDER,
     STMT_ADD_SALE,
     STMT_MOVE_SALE,
     STMT_PUBLISHED,
@@ -67,6 +68,10 @@ static const char *const statements[STMT_COUNT] = {
         "INSERT INTO order_rows(seq, tag, sale, buyer, quantity, state, refund_due, created_at_ms,"
         " updated_at_ms, expires_at_ms, last_seq) VALUES(?1, ?2, ?3, ?4, ?5, 0, 0,"
         " coalesce((SELECT created_at_ms FROM event_rows WHERE seq = ?1), ?6), ?6, ?7, ?1)",
+    [STMT_LIST_ORDER] =
+        "INSERT OR IGNORE INTO baseline_orders(seq, state, refund_due, updated_at_ms, last_seq)"
+        " SELECT seq, state, refund_due, updated_at_ms, last_seq FROM order_rows"
+        " WHERE seq = ?1 AND last_seq <= (SELECT seq FROM baseline)",
     [STMT_ADD_SALE] = "INSERT INTO sale_rows(seq, tag, name, product_qty, max_per_buyer,"
                       " waitlist_max, hold_ms, starts_at_ms, ends_at_ms, state, sold_out,"
                       " available, held, sold, waiting, last_seq)"
@@ -239,6 +244,14 @@ static bool restore_order(struct store *s, const struct event *event)
     return statement_run(add);
 }
 
+/* Before an order that was not open moves: the baseline needs what its row says, if that is all there is (baseline.h). */
+static bool list_order(struct store *s, const struct order *order)
+{
+    sqlite3_stmt *list = s->statements[STMT_LIST_ORDER];
+    bind_number(list, 1, order->seq);
+    return statement_run(list);
+}
+
 static bool move_order(struct store *s, const struct event *event)
 {
     sqlite3_stmt *move = s->statements[STMT_MOVE_ORDER];
@@ -288,7 +301,9 @@ static bool append(void *self, const struct event *event, enum order_state from,
         return add_sale(s, event->sale);
     if (event->order == NULL || (from != ORDER_NONE && FAULT(FAULT_STALE_TABLE)))
         return true;
-    return from == ORDER_NONE ? add_order(s, event) : move_order(s, event);
+    if (from == ORDER_NONE)
+        return add_order(s, event);
+    return (from != ORDER_EXPIRED || list_order(s, event->order)) && move_order(s, event);
 }
 
 static bool save_sale(void *self, const struct sale *sale)

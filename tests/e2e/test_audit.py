@@ -5,14 +5,17 @@ Each test of a finding changes a copy of real data through sqlite3, as a person 
 the audit's first finding with the change.
 """
 import contextlib
+import itertools
 import json
 import os
 import shutil
 import sqlite3
 import subprocess
 
-from harness import binary, clean_environment, command_prefix, eventually, patient, raises, run_flashd
+from harness import (
+    binary, clean_environment, command_prefix, eventually, expect, expect_problem, patient, raises, run_flashd)
 from history import audit, make_past, must_balance
+from test_retention import age_events
 
 ONE_THREAD = True
 
@@ -444,7 +447,7 @@ def test_a_changed_baseline(t):
                    ("UPDATE baseline_sales SET digest = digest + 1",), ("DELETE FROM baseline_sales WHERE seq = 1",),
                    ("UPDATE baseline_orders SET state = 3 - state WHERE seq = ?", order),
                    ("DELETE FROM baseline_orders WHERE seq = ?", order), ("DELETE FROM baseline_orders",),
-                   ("INSERT INTO baseline_orders(seq, state) VALUES(1, 2)",),
+                   ("INSERT INTO baseline_orders VALUES(1, 2, 0, 0, 1)",),
                    ("UPDATE baseline SET seq = seq - 1",), ("UPDATE baseline SET seq = seq + 1",),
                    ("UPDATE baseline SET seq = 0",), ("DELETE FROM baseline",)):
         _, told = data.spoil(change)
@@ -469,6 +472,108 @@ def test_a_server_does_not_start_on_a_changed_baseline_either(t):
         ended = run_flashd(["serve", "--listen", "127.0.0.1:0", "--data", copy], timeout_s=20)
         assert ended.returncode == 1 and ended.stdout == "", (change, ended)
         assert "recovery of" in ended.stderr and "failed: " in ended.stderr, (change, ended)
+
+
+# Each column of a row but its seq, with a change of it that leaves the row well-formed; o and s: the tables.
+ORDER_CHANGES = {
+    "tag": "tag + 1", "sale": "(SELECT max(seq) FROM sale_rows s WHERE s.seq <> o.sale)", "buyer": "buyer || '!'",
+    "quantity": "quantity + 1", "state": "CASE state WHEN 5 THEN 6 ELSE 5 END", "refund_due": "1 - refund_due",
+    "created_at_ms": "created_at_ms + 1", "updated_at_ms": "updated_at_ms + 1",
+    "expires_at_ms": "coalesce(expires_at_ms + 1, created_at_ms)", "last_seq": "last_seq - 1",
+}
+SALE_CHANGES = {
+    "tag": "tag + 1", "name": "name || '!'", "product_qty": "product_qty + 1", "max_per_buyer": "max_per_buyer + 1",
+    "waitlist_max": "waitlist_max + 1", "hold_ms": "hold_ms + 1", "starts_at_ms": "starts_at_ms + 1",
+    "ends_at_ms": "ends_at_ms + 1", "state": "(state + 1) % 4", "sold_out": "1 - sold_out",
+    "available": "available + 1", "held": "held + 1", "sold": "sold + 1", "waiting": "waiting + 1",
+    "last_seq": "last_seq - 1",
+}
+
+
+class OldData:
+    """Stopped data of which the first events are gone, with a row of each kind that there is of rows from before."""
+
+    def __init__(self, t):
+        shop = t.shop("--retention-days", "1")
+        calm, brief = shop.open_sale(stock=4, holdMs=3600000), shop.open_sale(stock=20, holdMs=800)
+        over = shop.open_sale(stock=1, holdMs=3600000)
+        paid, held, pays, leaves = [shop.must_hold(calm, f"h{n}") for n in range(4)]
+        promoted, quits, advances, goes, waits = [shop.must_wait(calm, f"w{n}") for n in range(5)]
+        shop.must_pay(paid), shop.must_cancel(quits), shop.must_cancel(leaves)
+        expired, returns, refunded, forgiven, again = [shop.must_hold(brief, f"e{n}") for n in range(5)]
+        shop.must_pay(shop.must_hold(over, "ann"))
+        bought = shop.open_sale(stock=2, holdMs=3600000)
+        shop.must_hold(bought, "bob"), shop.must_hold(bought, "cid")
+        cleared = shop.must_wait(bought, "dee")
+        expect(shop.post(f"/sales/{bought}/end", token=shop.admin), 200)
+        shop.until_order(cleared, "cleared"), shop.until_order(again, "expired"), shop.until_order(promoted, "payment")
+        for name in ("e2", "e4"):
+            shop.must_pay(shop.must_hold(brief, name))
+        second = shop.must_hold(brief, "e3")
+        for late in (forgiven, refunded):
+            expect_problem(shop.pay(late), 400, "hold-expired")
+        shop.must_cancel(second)
+        shop.stop()
+        self.baseline = age_events(shop)
+        shop.start()
+        eventually(lambda: shop.rows("SELECT seq FROM baseline")[0][0] == self.baseline, 20, what="a baseline")
+        shop.must_pay(pays), shop.must_pay(returns), shop.must_pay(forgiven)
+        expect_problem(shop.pay(again), 400, "hold-expired")
+        shop.must_cancel(promoted), shop.must_cancel(goes)
+        shop.until_order(advances, "payment")
+        assert shop.stop() == 0
+        self.t, self.dir = t, shop.data
+        must_balance(shop.data)
+        self.orders = {kind: int(order[:12], 16) for kind, order in {
+            "paid": paid, "in payment": held, "cancelled in payment": leaves, "cancelled while waiting": quits,
+            "waiting": waits, "expired": expired, "refund due": refunded, "cleared": cleared, "paid since": pays,
+            "cancelled since": promoted, "promoted since": advances, "left the list since": goes,
+            "paid late since": returns, "refund due since": again, "refund due, and paid since": forgiven}.items()}
+        self.sales = {kind: int(sale[:12], 16) for kind, sale in {"going on": calm, "at rest": over, "ended": bought}.items()}
+
+    def each_change(self, look):
+        """look(copy, what) after each change of each column, each undone after it; the columns are all there are."""
+        copy = self.t.new_data()
+        shutil.copytree(self.dir, copy)
+        database = sqlite3.connect(os.path.join(copy, "flashd.db"))
+        for table, rows, changes in (("order_rows", self.orders, ORDER_CHANGES), ("sale_rows", self.sales, SALE_CHANGES)):
+            names = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+            assert set(names) == set(changes) | {"seq"}, names
+            for (kind, seq), (column, change) in itertools.product(rows.items(), changes.items()):
+                whole = database.execute(f"SELECT * FROM {table} WHERE seq = ?", (seq,)).fetchone()
+                database.execute(f"UPDATE {table} AS {table[0]} SET {column} = {change} WHERE seq = ?", (seq,))
+                changed = database.execute(f"SELECT * FROM {table} WHERE seq = ?", (seq,)).fetchone()
+                database.commit()
+                assert whole != changed, (kind, seq, column)
+                look(copy, f"{column} of {table} {seq}, {kind}")
+                database.execute(f"REPLACE INTO {table} VALUES({', '.join('?' * len(whole))})", whole)
+                database.commit()
+        database.close()
+        must_balance(copy)
+
+
+def test_each_column_of_each_kind_of_row_from_before_the_baseline(t):
+    data, missed = OldData(t), []
+
+    def look(copy, what):
+        status, told = audit(copy)
+        if status != 1 or told["check"] not in ("changed-order", "changed-sale", "changed-counter", "two-live-orders",
+                                                "broken-rule", "oversold"):
+            missed.append((what, told.get("check")))
+    data.each_change(look)
+    assert not missed, missed
+
+
+def test_a_server_does_not_start_on_any_of_them_either(t):
+    data, missed = OldData(t), []
+
+    def look(copy, what):
+        ended = run_flashd(["serve", "--listen", "192.0.2.1:0", "--data", copy], timeout_s=20)
+        if "recovery of" not in ended.stderr:
+            missed.append((what, ended.stderr))
+    data.orders = {kind: seq for kind, seq in data.orders.items() if "since" not in kind}
+    data.each_change(look)
+    assert not missed, missed
 
 
 def test_a_server_does_not_start_on_rows_that_only_look_right(t):

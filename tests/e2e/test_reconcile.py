@@ -7,7 +7,7 @@ import time
 
 import harness
 from harness import eventually, expect, expect_problem, mint, now_ms, ms_of, patient
-from history import audit, make_past
+from history import audit, make_past, must_balance
 from test_metrics import metrics
 from test_retention import age_events
 from test_workers import stampede
@@ -389,6 +389,16 @@ OLD_TAMPERINGS = (
     ("UPDATE order_rows SET buyer = 'mallory' WHERE seq = :o", "buyer"),
     ("DELETE FROM order_rows WHERE seq = :o", "digest"),
     ("UPDATE order_rows SET state = 1 WHERE seq = :o", "state"),
+    ("UPDATE order_rows SET refund_due = 1 WHERE seq = :o", "digest"),
+    ("UPDATE order_rows SET created_at_ms = created_at_ms + 1 WHERE seq = :o", "digest"),
+    ("UPDATE order_rows SET updated_at_ms = updated_at_ms + 1 WHERE seq = :o", "digest"),
+    ("UPDATE order_rows SET expires_at_ms = expires_at_ms + 1 WHERE seq = :o", "digest"),
+    ("UPDATE order_rows SET last_seq = last_seq - 1 WHERE seq = :o", "last seq"),
+    ("UPDATE order_rows SET updated_at_ms = updated_at_ms + 1 WHERE seq = :o + 3", "baseline"),
+    ("UPDATE order_rows SET expires_at_ms = 1 WHERE seq = :o + 7", "baseline"),
+    ("UPDATE sale_rows SET waitlist_max = waitlist_max + 1 WHERE seq = :s", "terms"),
+    ("UPDATE baseline_sales SET terms = terms + 1 WHERE seq = :s", "terms"),
+    ("UPDATE baseline_orders SET last_seq = last_seq - 1 WHERE seq = :o + 3", ""),
     ("UPDATE baseline_sales SET sold = sold + 1 WHERE seq = :s", ""),
 )
 
@@ -409,3 +419,33 @@ def test_a_change_of_what_retention_left_is_found(t):
         assert last["divergent"] == number + 1, f"{query}: {last}"
         assert lines and any(word in line.split("field=")[1].split(" memory=")[0] for line in lines), f"{query}: {lines}"
         assert_stopped(shop, sale)
+
+
+def test_late_payments_of_orders_from_before_the_baseline_are_no_difference(t):
+    """Nor is what retention makes of them later. The store keeps what their rows said, while runs read them."""
+    shop, runs = t.shop("--retention-days", "1"), 0
+    sale = shop.open_sale(stock=700, holdMs=100)
+    orders = [shop.must_hold(sale, f"buyer {n}") for n in range(600)]
+    shop.until(sale, held=0)
+
+    def remove():
+        shop.stop()
+        gone = age_events(shop)
+        shop.start()
+        eventually(lambda: shop.rows("SELECT seq FROM baseline")[0][0] >= gone, 20, what="the events removed")
+    remove()
+    assert shop.rows("SELECT count(*) FROM baseline_orders") == [(0,)]
+    payer = threading.Thread(target=lambda: [shop.client().post("/paid", {"transactionId": order}) for order in orders])
+    payer.start()
+    while payer.is_alive() or runs < 3:
+        assert reconcile(shop)["divergent"] == 0, shop.log()
+        runs += 1
+    payer.join()
+    shop.until(sale, sold=600)
+    must_balance(shop.data)
+    assert shop.rows("SELECT state, count(*) FROM baseline_orders GROUP BY 1") == [(4, 600)]
+    shop.restart()
+    assert reconcile(shop)["divergent"] == 0, shop.log()
+    remove()
+    must_balance(shop.data)
+    assert shop.rows("SELECT count(*) FROM baseline_orders") == [(0,)]
