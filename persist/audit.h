@@ -14,7 +14,7 @@
  * At the end, the last event that each row names must have come. Where retention has removed events, all of this
  * holds from the baseline on, and sales and orders from before are compared with its digests (baseline.h).
  *
- * An event's time is the one in its payload; created_at_ms is only what retention goes by.
+ * An event's time is the one in its payload; its created_at_ms, which retention goes by, must be the same.
  *
  * Thread: any, one. Memory: 1 byte an event, 11 to 21 bytes a live order, 1.5 KiB a sale, SQLite's page cache.
  * Fails:  with findings; the first lies at the first seq that diverges.

@@ -13,7 +13,8 @@
 #include "persist/audit_pass.h"
 #include "persist/row.h"
 
-const char audit_events_sql[] = "SELECT seq, kind, sale, ord, payload FROM event_rows ORDER BY seq";
+const char audit_events_sql[] =
+    "SELECT seq, kind, sale, ord, payload, created_at_ms FROM event_rows ORDER BY seq";
 
 struct met {
     uint64_t seq, order_seq;
@@ -257,6 +258,10 @@ static bool read_event(struct audit_pass *pass, sqlite3_stmt *row, struct met *m
     if (!numbers || kind >= EVENT_KIND_COUNT || m->payload == NULL ||
         !payload_time(m->payload, m->payload_bytes, &m->at_ms)) {
         FIND(pass, m, "changed-event", "the event's row or payload is malformed");
+        return false;
+    }
+    if (!are_numbers(row, 5, 5) || sqlite3_column_int64(row, 5) != m->at_ms) {
+        FIND(pass, m, "changed-event", "created_at_ms is not the payload's `at`");
         return false;
     }
     m->kind = (enum event_kind)kind;
