@@ -480,6 +480,16 @@ static void count_work(struct audit_pass *pass)
     sqlite3_finalize(last);
 }
 
+static void find_baseline(struct audit_pass *pass)
+{
+    const char *wrong;
+    bool found = baseline_seq(pass->db, &pass->report->baseline, &wrong);
+    if (!found && wrong != NULL)
+        audit_find(pass->report, "changed-baseline", 0, "%s", wrong);
+    else if (!found)
+        audit_unreadable(pass);
+}
+
 static void replay(struct audit_pass *pass)
 {
     each_row(pass, sales_sql, take_sale);
@@ -514,8 +524,8 @@ void audit(sqlite3 *db, keyed_hash *hash, audit_progress *progress, void *arg,
     count_work(&pass);
     if (pass.order == NULL)
         audit_out_of_memory(&pass);
-    else if (!baseline_seq(db, &report->baseline))
-        audit_unreadable(&pass);
+    else
+        find_baseline(&pass);
     pass.next_seq = report->baseline + 1;
     if (!audit_stopped(&pass))
         replay(&pass);

@@ -20,15 +20,21 @@ const char baseline_strays_sql[] =
     "SELECT b.seq FROM baseline_orders b LEFT JOIN order_rows o ON o.seq = b.seq"
     " WHERE o.seq IS NULL OR b.seq > (SELECT seq FROM baseline) ORDER BY b.seq";
 
-bool baseline_seq(sqlite3 *db, uint64_t *seq)
+bool baseline_seq(sqlite3 *db, uint64_t *seq, const char **wrong)
 {
     sqlite3_stmt *find = NULL;
-    bool found = sqlite3_prepare_v2(db, "SELECT seq FROM baseline", -1, &find, NULL) == SQLITE_OK &&
-                 sqlite3_step(find) == SQLITE_ROW;
-    if (found) /* a value that is no integer counts as beyond all events */
-        *seq = sqlite3_column_type(find, 0) == SQLITE_INTEGER ? number_at(find, 0) : INT64_MAX;
+    int rc = sqlite3_prepare_v2(db, "SELECT seq FROM baseline", -1, &find, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(find);
+    *wrong = NULL;
+    if (rc == SQLITE_ROW && are_numbers(find, 0, 0) && sqlite3_column_int64(find, 0) >= 0)
+        *seq = number_at(find, 0);
+    else if (rc == SQLITE_ROW)
+        *wrong = "the baseline's seq is not one";
+    else if (rc == SQLITE_DONE)
+        *wrong = "the baseline has no row: it is unknown up to which seq events were removed";
     sqlite3_finalize(find);
-    return found;
+    return rc == SQLITE_ROW && *wrong == NULL;
 }
 
 struct baseline_sale baseline_sale_of(sqlite3_stmt *row)

@@ -4,7 +4,7 @@
  * The baseline at seq B says what every sale and order was after event B; events up to B are gone, those after
  * it are all there. So recovery and audit replay the rest as always, but begin with the baseline, not with nothing:
  *
- *   baseline         B; 0 while nothing has been removed
+ *   baseline         B; 0 while nothing has been removed. Its one row is made with the file, and always there
  *   baseline_sales   a row per sale made up to B: its counters after B, a digest of its terms, and one of its
  *                    orders as of B
  *   baseline_orders  a row per order whose row may not be, or may not stay, what it was at B: open orders (waiting,
@@ -61,8 +61,8 @@ struct baseline_order {
     size_t name_bytes;
 };
 
-/* False: SQLite failed. */
-bool baseline_seq(sqlite3 *db, uint64_t *seq);
+/* False: *wrong, a static sentence, says what is wrong with it; or is NULL, and SQLite failed. */
+bool baseline_seq(sqlite3 *db, uint64_t *seq, const char **wrong);
 struct baseline_sale baseline_sale_of(sqlite3_stmt *row);
 /* An order made up to b, which is the baseline's seq, as of b. NULL; or what is wrong, a static sentence: then the
  * order is as its row has it. */

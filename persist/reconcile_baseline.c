@@ -66,9 +66,9 @@ static void compare_digests(struct replay *r)
 bool replay_baseline(struct replay *r)
 {
     uint32_t count;
-    if (!baseline_seq(r->ledger->db, &r->baseline))
+    if (!baseline_seq(r->ledger->db, &r->baseline, &r->failure) && r->failure == NULL)
         replay_fail_reading(r);
-    else if (r->baseline > log_committed(&r->engine->log))
+    else if (r->failure == NULL && r->baseline > log_committed(&r->engine->log))
         r->failure = "the baseline is ahead of the events";
     r->next_seq = r->baseline + 1;
     r->run->seq = r->baseline;

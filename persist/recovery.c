@@ -296,7 +296,7 @@ bool recover(sqlite3 *db, struct engine *engine, struct now now, struct recovery
 {
     struct pass pass = {.restore = {.engine = engine, .now = now}, .found = found};
     *found = (struct recovery){0};
-    bool ok = baseline_seq(db, &found->baseline);
+    bool ok = baseline_seq(db, &found->baseline, &pass.wrong);
     pass.next_seq = found->baseline + 1;
     ok = ok && take_rows(db, &pass) && replay_events(db, &pass);
     const char *unfinished = engine_restore_done(&pass.restore); /* also frees, so always */

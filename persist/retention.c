@@ -109,7 +109,8 @@ static bool load(struct retention *r)
 {
     sqlite3_stmt *rows = NULL;
     int rc = SQLITE_ERROR;
-    if (baseline_seq(r->db, &r->baseline) &&
+    const char *wrong;
+    if (baseline_seq(r->db, &r->baseline, &wrong) &&
         sqlite3_prepare_v2(r->db, baseline_sales_sql, -1, &rows, NULL) == SQLITE_OK)
         while ((rc = sqlite3_step(rows)) == SQLITE_ROW && add_sale(r, baseline_sale_of(rows)))
             ;

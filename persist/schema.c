@@ -37,7 +37,8 @@ static const char tables[] =
     "NULL);"
     "CREATE TABLE IF NOT EXISTS baseline(one INTEGER PRIMARY KEY CHECK (one = 1),"
     " seq INTEGER NOT NULL);"
-    "INSERT OR IGNORE INTO baseline(one, seq) VALUES(1, 0);"
+    /* With the file only: in one that has lost it, a new row would say that no event was ever removed. */
+    "INSERT INTO baseline(one, seq) SELECT 1, 0 FROM pragma_user_version WHERE user_version = 0;"
     "CREATE TABLE IF NOT EXISTS baseline_sales("
     " seq INTEGER PRIMARY KEY, state INTEGER NOT NULL, sold_out INTEGER NOT NULL,"
     " available INTEGER NOT NULL, held INTEGER NOT NULL, sold INTEGER NOT NULL,"

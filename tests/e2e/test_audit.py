@@ -452,6 +452,11 @@ def test_a_changed_baseline(t):
                    ("UPDATE baseline SET seq = 0",), ("DELETE FROM baseline",)):
         _, told = data.spoil(change)
         assert told["detail"], (change, told)
+    for data in both(t):
+        for change, says in (("DELETE FROM baseline", "has no row"), ("UPDATE baseline SET seq = 'x'", "seq is not one"),
+                             ("UPDATE baseline SET seq = -1", "seq is not one")):
+            check, told = data.spoil((change,))
+            assert (check, told["seq"]) == ("changed-baseline", 0) and says in told["detail"], (change, told)
 
 
 def test_a_server_does_not_start_on_a_changed_baseline_either(t):
@@ -462,7 +467,7 @@ def test_a_server_does_not_start_on_a_changed_baseline_either(t):
                    ("UPDATE baseline_orders SET state = 3 - state WHERE seq = ?", order),
                    ("DELETE FROM baseline_orders WHERE seq = ?", order),
                    ("UPDATE baseline SET seq = seq - 1",), ("UPDATE baseline SET seq = seq + 1",),
-                   ("DELETE FROM event_rows WHERE seq = ?", data.baseline + 1)):
+                   ("DELETE FROM baseline",), ("DELETE FROM event_rows WHERE seq = ?", data.baseline + 1)):
         copy = t.new_data()
         shutil.copytree(data.dir, copy)
         database = sqlite3.connect(os.path.join(copy, "flashd.db"))
@@ -596,7 +601,8 @@ def test_a_server_does_not_start_on_rows_that_only_look_right(t):
              f"(seq {sale})"),
             (f"UPDATE sale_rows SET hold_ms = hold_ms + 1 WHERE seq = {sale}", f"(seq {sale})"),
             ("UPDATE meta SET value = randomblob(16)", "(seq 1)"),
-            ("UPDATE baseline SET seq = 'x'", "recovery of")):
+            ("UPDATE baseline SET seq = 'x'", "the baseline's seq is not one"),
+            ("DELETE FROM baseline", "the baseline has no row")):
         copy = t.new_data()
         shutil.copytree(data.dir, copy)
         database = sqlite3.connect(os.path.join(copy, "flashd.db"))
