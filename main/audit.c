@@ -143,7 +143,7 @@ static void check(const char *dir, struct bar *bar, struct audit_report *report)
         hash_set_key(key);
         audit(db, keyed_siphash, draw, bar, report);
         uint64_t seq;
-        if (report->finding_count == 0 && !keys_audit(db, &seq, error, sizeof error))
+        if (report->finding_count == 0 && !keys_audit(db, keyed_siphash, &seq, error, sizeof error))
             audit_find(report, "changed-answer", seq, "%s", error);
     } else {
         audit_find(report, "damaged-page", 0, "the file has no key for its ids");

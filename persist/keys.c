@@ -19,11 +19,20 @@ enum {
     CLOCK_STEP_MS = 3600 * 1000 /* step of the wall clock, back, for which the audit allows */
 };
 
+/* The columns that a seal covers, in this order; the seal's own comes after them. */
+#define SEALED_COLUMNS "tag, body, kind, outcome, state, seq, value"
+enum { SEALED = 7 };
+
+static uint64_t seal_of(keyed_hash *hash, const uint64_t columns[SEALED])
+{
+    return hash(columns, SEALED * sizeof *columns);
+}
+
 bool key_rows_prepare(struct key_rows *rows, sqlite3 *db)
 {
     static const char add[] =
-        "INSERT INTO key_rows(tag, body, kind, outcome, state, seq, value, asked_at_ms)"
-        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        "INSERT INTO key_rows(tag, body, kind, outcome, state, seq, value, asked_at_ms, seal)"
+        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     /* Looks at the ?1 oldest rows only. A row from the far future, written while the clock was wrong, counts as old as
      * well: else the rows behind it would stay until then. */
     static const char remove_old[] =
@@ -49,17 +58,15 @@ static bool remove_old(struct key_rows *rows, int64_t now_wall_ms)
     return statement_run(rows->remove_old);
 }
 
-bool key_rows_add(struct key_rows *rows, const struct kept *kept, struct now now)
+bool key_rows_add(struct key_rows *rows, const struct kept *kept, struct now now, keyed_hash *hash)
 {
     int64_t asked_wall_ms = now.wall_ms - (now.mono_ms - kept->asked_mono_ms);
-    (void)sqlite3_bind_int64(rows->add, 1, (sqlite3_int64)kept->tag);
-    (void)sqlite3_bind_int64(rows->add, 2, (sqlite3_int64)kept->body);
-    (void)sqlite3_bind_int(rows->add, 3, kept->kind);
-    (void)sqlite3_bind_int(rows->add, 4, kept->outcome);
-    (void)sqlite3_bind_int(rows->add, 5, kept->state);
-    (void)sqlite3_bind_int64(rows->add, 6, (sqlite3_int64)kept->seq);
-    (void)sqlite3_bind_int64(rows->add, 7, kept->value);
-    (void)sqlite3_bind_int64(rows->add, 8, asked_wall_ms);
+    const uint64_t columns[SEALED] = {kept->tag,   kept->body, kept->kind,           kept->outcome,
+                                      kept->state, kept->seq,  (uint64_t)kept->value};
+    for (int i = 0; i < SEALED; i++)
+        (void)sqlite3_bind_int64(rows->add, i + 1, (sqlite3_int64)columns[i]);
+    (void)sqlite3_bind_int64(rows->add, SEALED + 1, asked_wall_ms);
+    (void)sqlite3_bind_int64(rows->add, SEALED + 2, (sqlite3_int64)seal_of(hash, columns));
     return statement_run(rows->add) &&
            (++rows->added % REMOVE_EVERY != 0 || remove_old(rows, now.wall_ms));
 }
@@ -75,6 +82,14 @@ static struct kept kept_of(sqlite3_stmt *row)
                          .state = (uint8_t)sqlite3_column_int(row, 4),
                          .seq = number_at(row, 5),
                          .value = sqlite3_column_int64(row, 6)};
+}
+
+static bool is_sealed(keyed_hash *hash, sqlite3_stmt *row)
+{
+    uint64_t columns[SEALED];
+    for (int i = 0; i < SEALED; i++)
+        columns[i] = number_at(row, i);
+    return are_numbers(row, 0, SEALED) && number_at(row, SEALED) == seal_of(hash, columns);
 }
 
 static bool is_purchase(const struct kept *kept)
@@ -104,6 +119,8 @@ static const char *wrong_with(const struct kept *kept, uint64_t last_seq)
     return kept->seq > last_seq ? "a key's row is ahead of the events (G3)" : NULL;
 }
 
+static const char not_sealed[] = "a key's row is not what was written there (G3)";
+
 /* NULL, or what is wrong; static. */
 static const char *restore(struct engine *engine, sqlite3_stmt *row, struct now now,
                            uint64_t *count)
@@ -112,10 +129,13 @@ static const char *restore(struct engine *engine, sqlite3_stmt *row, struct now 
     const char *wrong = wrong_with(&kept, engine->options.last_seq);
     if (wrong != NULL)
         return wrong;
+    if (!is_sealed(engine->options.hash, row))
+        return not_sealed;
     if (is_purchase(&kept) && seqmap_order(&engine->seqmap, kept.seq) == NULL)
         return NULL;
     ++*count;
-    return keys_restore(&engine->keys, &kept, now, now.wall_ms - sqlite3_column_int64(row, 7))
+    return keys_restore(&engine->keys, &kept, now,
+                        now.wall_ms - sqlite3_column_int64(row, SEALED + 1))
                ? NULL
                : "the keys of the last 24 hours do not fit; raise --idempotency-keys";
 }
@@ -125,8 +145,8 @@ static const char *restore(struct engine *engine, sqlite3_stmt *row, struct now 
 bool keys_recover(sqlite3 *db, struct engine *engine, struct now now, uint64_t *count, char *error,
                   size_t error_bytes)
 {
-    static const char sql[] = "SELECT tag, body, kind, outcome, state, seq, value, asked_at_ms FROM"
-                              " key_rows WHERE asked_at_ms >= ?1 ORDER BY id DESC";
+    static const char sql[] = "SELECT " SEALED_COLUMNS ", seal, asked_at_ms FROM key_rows"
+                              " WHERE asked_at_ms >= ?1 ORDER BY id DESC";
     sqlite3_stmt *rows = NULL;
     const char *wrong = NULL;
     int rc = sqlite3_prepare_v2(db, sql, -1, &rows, NULL);
@@ -189,11 +209,11 @@ static uint64_t seq_answered_twice(sqlite3 *db)
     return first_seq(db, sql, numbers, 2);
 }
 
-/* NULL, or what is wrong with a row by itself; *seq: that row's, UINT64_MAX when the rows cannot be read. */
-static const char *wrong_row(sqlite3 *db, uint64_t *seq)
+/* NULL, or what is wrong with a row by itself; *seq: that row's, UINT64_MAX when the rows cannot be read. *changed: the
+ * seq in the first row that looks right and is not what was written there, 0 for none. */
+static const char *wrong_row(sqlite3 *db, keyed_hash *hash, uint64_t *seq, uint64_t *changed)
 {
-    static const char sql[] =
-        "SELECT tag, body, kind, outcome, state, seq, value FROM key_rows ORDER BY id";
+    static const char sql[] = "SELECT " SEALED_COLUMNS ", seal FROM key_rows ORDER BY id";
     const uint64_t last_seq = database_last_seq(db);
     const char *wrong = NULL;
     sqlite3_stmt *rows = NULL;
@@ -205,19 +225,23 @@ static const char *wrong_row(sqlite3 *db, uint64_t *seq)
             wrong = wrong_with(&kept, last_seq);
             if (wrong != NULL)
                 *seq = kept.seq < last_seq ? kept.seq : last_seq;
+            else if (*changed == 0 && !is_sealed(hash, rows))
+                *changed = kept.seq;
         }
     sqlite3_finalize(rows);
     return wrong == NULL && rc != SQLITE_DONE ? "the keys cannot be read" : wrong;
 }
 
-bool keys_audit(sqlite3 *db, uint64_t *wrong_seq, char *error, size_t error_bytes)
+bool keys_audit(sqlite3 *db, keyed_hash *hash, uint64_t *wrong_seq, char *error, size_t error_bytes)
 {
-    uint64_t seq;
-    const char *wrong = wrong_row(db, &seq);
+    uint64_t seq, changed = 0;
+    const char *wrong = wrong_row(db, hash, &seq, &changed);
     if (wrong == NULL && (seq = seq_without_its_event(db)) != 0)
         wrong = "an answer was kept that no event made so (G3)";
     if (wrong == NULL && (seq = seq_answered_twice(db)) != 0)
         wrong = "a key has two answers (G3)";
+    if (wrong == NULL && (seq = changed) != 0)
+        wrong = not_sealed;
     if (wrong == NULL)
         return true;
     *wrong_seq = seq == UINT64_MAX ? 0 : seq;

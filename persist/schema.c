@@ -32,7 +32,7 @@ static const char tables[] =
     "CREATE TABLE IF NOT EXISTS key_rows("
     " id INTEGER PRIMARY KEY, tag INTEGER NOT NULL, body INTEGER NOT NULL, kind INTEGER NOT NULL,"
     " outcome INTEGER NOT NULL, state INTEGER NOT NULL, seq INTEGER NOT NULL,"
-    " value INTEGER NOT NULL, asked_at_ms INTEGER NOT NULL);"
+    " value INTEGER NOT NULL, asked_at_ms INTEGER NOT NULL, seal INTEGER NOT NULL);"
     "CREATE TABLE IF NOT EXISTS publications(up_to_seq INTEGER PRIMARY KEY, at_ms INTEGER NOT "
     "NULL);"
     "CREATE TABLE IF NOT EXISTS baseline(one INTEGER PRIMARY KEY CHECK (one = 1),"

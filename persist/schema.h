@@ -24,7 +24,7 @@
 #include <sqlite3.h>
 #include <stdbool.h>
 
-enum { SCHEMA_VERSION = 4 };
+enum { SCHEMA_VERSION = 5 };
 
 /* Creates what is missing. False: sqlite3_errmsg() says why. */
 bool schema_create(sqlite3 *db);

@@ -330,7 +330,8 @@ static bool save_sale(void *self, const struct sale *sale)
 
 static bool keep(void *self, const struct kept *kept)
 {
-    return key_rows_add(&((struct store *)self)->key_rows, kept, now_read());
+    struct store *s = self;
+    return key_rows_add(&s->key_rows, kept, now_read(), s->hash);
 }
 
 static bool note_published(void *self, uint64_t seq, int64_t at_wall_ms)

@@ -387,8 +387,8 @@ def test_an_audit_finds_an_answer_without_its_event_and_a_key_with_two(t):
     shop.stop()
     def again(*hours):
         """The first key once more, so many hours later."""
-        return ("INSERT INTO key_rows(tag, body, kind, outcome, state, seq, value, asked_at_ms) SELECT tag, body, kind,"
-                " outcome, state, seq, value, asked_at_ms + 3600000 * column1 FROM key_rows, (VALUES "
+        return ("INSERT INTO key_rows(tag, body, kind, outcome, state, seq, value, asked_at_ms, seal) SELECT tag, body, kind,"
+                " outcome, state, seq, value, asked_at_ms + 3600000 * column1, seal FROM key_rows, (VALUES "
                 + ", ".join(f"({h})" for h in hours) + ") WHERE id = 1 ORDER BY column1")
 
     for damage, rows, says in (("UPDATE key_rows SET seq = seq - 1 WHERE kind = 2 AND outcome = 0", 1, "no event"),
@@ -404,7 +404,7 @@ def test_an_audit_finds_an_answer_without_its_event_and_a_key_with_two(t):
         assert told["ok"] == (says is None), (damage, told)
         assert says is None or (says in told["detail"] and told["seq"] > 0), told
         database.execute("DELETE FROM key_rows")
-        database.executemany("INSERT INTO key_rows VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", whole)
+        database.executemany("INSERT INTO key_rows VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", whole)
         database.close()
         assert audited()["ok"]
 
@@ -422,9 +422,36 @@ def test_a_row_that_is_no_answer_is_refused_and_found(t):
         assert told["check"] == "changed-answer" and "malformed" in told["detail"], (damage, told)
         error = raises(Ended, shop.start)
         assert error.status == 1 and "a key's row is malformed" in error.stderr, (damage, error.stderr)
-        database.execute("REPLACE INTO key_rows VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        database.execute("REPLACE INTO key_rows VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         database.close()
     shop.start()
+
+
+def test_an_answer_that_was_changed_to_another_is_refused_and_found(t):
+    """Each looks like an answer that a server gives; one would tell a buyer another one's transaction."""
+    shop = t.shop()
+    sale = shop.open_sale(stock=10)
+    bought = [expect(ask(shop, "/buy", f"buy-{n}", {"buyerName": f"b{n}", "saleId": sale}), 201) for n in range(3)]
+    for n in range(2):
+        expect(ask(shop, "/paid", f"pay-{n}", {"transactionId": bought[n]["transactionId"]}), 200)
+    expect_problem(ask(shop, "/buy", "again", {"buyerName": "b0", "saleId": sale}), 400, "already-joined")
+    shop.stop()
+    first, other = 1, "(SELECT seq FROM key_rows WHERE id = %d)"
+    for row, change in ((first, f"seq = {other % 2}"), (4, f"seq = {other % 5}"), (first, "value = value + 1"),
+                        (first, "body = body + 1"), (first, "state = 3 - state"), (6, "state = state % 2 + 1"),
+                        (first, "tag = tag + 8"), (6, "seq = seq - 1"), (first, "seal = seal + 1"),
+                        (first, "kind = kind + 256"), (first, "value = value || 'x'")):
+        database = sqlite3.connect(shop.db_path, isolation_level=None)
+        whole = database.execute("SELECT * FROM key_rows WHERE id = ?", (row,)).fetchone()
+        assert database.execute(f"UPDATE key_rows SET {change} WHERE id = ?", (row,)).rowcount == 1
+        told = json.loads(run_flashd(["audit", shop.data, "--json"]).stdout)
+        assert told["ok"] is False and told["check"] == "changed-answer" and told["seq"] > 0, (change, told)
+        error = raises(Ended, shop.start)
+        assert error.status == 1 and "recovery of" in error.stderr and "a key's row is" in error.stderr, (change, error.stderr)
+        database.execute("REPLACE INTO key_rows VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", whole)
+        database.close()
+    shop.start()
+    assert ask(shop, "/buy", "buy-0", {"buyerName": "b0", "saleId": sale}).json == bought[0]
 
 
 def test_keys_from_a_clock_that_was_far_ahead_do_not_keep_those_behind_them(t):
