@@ -29,7 +29,10 @@ struct pass {
     struct recovery *found;
     struct replayed *sales; /* by index */
     uint64_t next_seq;
-    uint64_t settled;  /* orders whose last event has come, or lies up to the baseline */
+    uint64_t settled; /* orders whose last event has come, or lies up to the baseline */
+    uint64_t
+        held_wrong;    /* orders in payment with an expires_at_ms that is not that of their hold */
+    uint64_t made;     /* sum of made_digest() of the rows, less that of the events: must be 0 */
     const char *wrong; /* the first check that failed; static */
     uint64_t wrong_seq;
 };
@@ -140,6 +143,28 @@ static const char *take_old_order(struct pass *pass, sqlite3_stmt *row, struct o
     return NULL;
 }
 
+/* When an order was made, which memory does not keep. */
+static uint64_t made_digest(const struct pass *pass, uint64_t seq, int64_t at_ms)
+{
+    const uint64_t message[] = {seq, (uint64_t)at_ms};
+    return pass->restore.engine->options.hash(message, sizeof message);
+}
+
+/* Whether its numbers are numbers, a waiting order has no event but its first, and an order in its state has an
+ * expires_at_ms. */
+static bool is_order_sound(sqlite3_stmt *row)
+{
+    const uint64_t state = number_at(row, 5);
+    const int64_t expires_at_ms = expiry_at(row, 9);
+    bool numbers = are_numbers(row, 0, 2) && are_numbers(row, 4, 8) && are_numbers(row, 10, 10);
+    if (!numbers || number_at(row, 6) > 1 || expires_at_ms == BAD_EXPIRY)
+        return false;
+    if (state == ORDER_WAITING && number_at(row, 10) != number_at(row, 0))
+        return false;
+    bool none = expires_at_ms == NO_EXPIRY;
+    return state == ORDER_CANCELLED || none == (state == ORDER_WAITING || state == ORDER_CLEARED);
+}
+
 static const char *take_order(struct pass *pass, sqlite3_stmt *row)
 {
     const char *name = (const char *)sqlite3_column_text(row, 3);
@@ -147,7 +172,7 @@ static const char *take_order(struct pass *pass, sqlite3_stmt *row)
     uint64_t state = number_at(row, 5);
     if (name == NULL || name_bytes < 1 || name_bytes > BUYER_NAME_BYTES_MAX ||
         state == ORDER_NONE || state >= ORDER_STATE_COUNT || !are_counts(row, 4, 4) ||
-        number_at(row, 0) == 0)
+        number_at(row, 0) == 0 || !is_order_sound(row))
         return "an order's row is malformed";
     if (is_ahead(pass, row, 0) || is_ahead(pass, row, 10))
         return "an order's row is ahead of the events (G4)";
@@ -170,8 +195,12 @@ static const char *take_order(struct pass *pass, sqlite3_stmt *row)
     if (wrong != NULL)
         return wrong;
     struct order *order = seqmap_order(&pass->restore.engine->seqmap, record.seq);
+    uint32_t hold_ms = engine_sale_at(pass->restore.engine, order->sale)->terms.hold_ms;
+    if (state == ORDER_PAYMENT && record.expires_at_ms != record.changed_at_ms + hold_ms)
+        pass->held_wrong++;
     if (record.seq <= pass->found->baseline)
         return take_old_order(pass, row, order);
+    pass->made += made_digest(pass, record.seq, sqlite3_column_int64(row, 7));
     order->logged = ORDER_NONE; /* its first event is still to be replayed */
     return NULL;
 }
@@ -201,18 +230,45 @@ static bool take_rows(sqlite3 *db, struct pass *pass)
 static const char events_sql[] =
     "SELECT seq, kind, sale, ord, payload FROM event_rows ORDER BY seq";
 
-/* The row must be as its last event left it. Counts the order as settled when that event has come. */
-static const char *compare_order(struct pass *pass, const struct order *order, uint64_t seq)
+/* One event of an order, at the replay's. */
+struct step {
+    uint64_t seq;
+    enum event_kind kind;
+    enum order_state from;
+    int64_t at_ms;
+};
+
+/* An order has expires_at_ms from when it is first in payment. That of one that still is was checked by take_order(),
+ * since memory has another if it lies too far off (engine/restore.c). */
+static bool is_expiry_right(const struct order *order, const struct step *step,
+                            const struct sale *sale)
 {
     uint64_t row = atomic_load_explicit(&order->committed, memory_order_relaxed);
-    if (seq > order_committed_seq(row))
+    int64_t expires_at_ms = atomic_load_explicit(&order->expires_at_ms, memory_order_relaxed);
+    if (order_committed_state(row) == ORDER_PAYMENT)
+        return true;
+    if (order->logged == ORDER_PAYMENT)
+        return expires_at_ms == step->at_ms + sale->terms.hold_ms;
+    bool never_held = order->logged == ORDER_WAITING || step->from == ORDER_WAITING;
+    return step->seq != order_committed_seq(row) || !never_held || expires_at_ms == 0;
+}
+
+/* The row must be as its last event left it. Counts the order as settled when that event has come. */
+static const char *compare_order(struct pass *pass, const struct order *order,
+                                 const struct step *step, const struct sale *sale)
+{
+    uint64_t row = atomic_load_explicit(&order->committed, memory_order_relaxed);
+    if (step->seq > order_committed_seq(row))
         return "an order's row is older than its events (G4)";
-    if (seq < order_committed_seq(row))
+    if (!is_expiry_right(order, step, sale))
+        return "an order's expires_at_ms is not what its events say (G4)";
+    if (step->seq < order_committed_seq(row))
         return NULL;
     pass->settled++;
-    return order->logged == order_committed_state(row)
-               ? NULL
-               : "an order's row is not what its events say (G4)";
+    bool same = order->logged == order_committed_state(row) &&
+                order->refund_due == (step->kind == EVENT_ORDER_REFUND_DUE) &&
+                atomic_load_explicit(&order->changed_at_ms, memory_order_relaxed) == step->at_ms;
+    return same ? NULL : "an order's row is not what its events say (G4)";
 }
 
 /* What a row says of terms, buyer and units must be what the event that made it says. */
@@ -229,6 +285,24 @@ static bool is_as_made(const struct pass *pass, sqlite3_stmt *row, struct sale *
     payload_facts(&text, &event, pass->restore.engine->options.hash);
     return json != NULL && !text.overflow && bytes > text.len &&
            memcmp(text.start, json, text.len) == 0;
+}
+
+/* Moves the order on by one event. */
+static const char *move_order(struct pass *pass, sqlite3_stmt *row, const struct sale *sale,
+                              struct order *order, struct books_entry *entry)
+{
+    struct step step = {.seq = entry->seq, .kind = entry->kind};
+    const char *json = (const char *)sqlite3_column_text(row, 4);
+    if (json == NULL || !payload_time(json, (size_t)sqlite3_column_bytes(row, 4), &step.at_ms))
+        return "an event's payload is malformed";
+    if (order->sale != sale->index)
+        return "an order's row names another sale than its event (G4)";
+    step.from = entry->from = (enum order_state)order->logged;
+    entry->quantity = order->quantity;
+    order->logged = (uint8_t)event_row(entry->kind)->state_after;
+    if (order->seq == entry->seq)
+        pass->made -= made_digest(pass, order->seq, step.at_ms);
+    return compare_order(pass, order, &step, sale);
 }
 
 static const char *take_event(struct pass *pass, sqlite3_stmt *row)
@@ -252,15 +326,8 @@ static const char *take_event(struct pass *pass, sqlite3_stmt *row)
     if (!is_as_made(pass, row, sale, order))
         return "a row is not what the event that made it says (G4)";
     struct books_entry entry = {seq, (enum event_kind)kind, ORDER_NONE, 0, sale->terms.product_qty};
-    if (order != NULL) {
-        entry.from = (enum order_state)order->logged;
-        entry.quantity = order->quantity;
-        order->logged = (uint8_t)event_row(entry.kind)->state_after;
-        const char *wrong = compare_order(pass, order, seq);
-        if (wrong != NULL)
-            return wrong;
-    }
-    return books_apply(&pass->sales[sale->index].books, entry);
+    const char *wrong = order != NULL ? move_order(pass, row, sale, order, &entry) : NULL;
+    return wrong != NULL ? wrong : books_apply(&pass->sales[sale->index].books, entry);
 }
 
 static const char *compare_sales(struct pass *pass)
@@ -287,6 +354,10 @@ static bool replay_events(sqlite3 *db, struct pass *pass)
     if (pass->wrong == NULL && pass->settled != pass->found->orders) {
         pass->wrong = "an order's row has no event that made it so (G4)";
         pass->wrong_seq = pass->next_seq;
+    } else if (pass->wrong == NULL && pass->made != 0) {
+        pass->wrong = "an order's created_at_ms is not its first event's (G4)";
+    } else if (pass->wrong == NULL && pass->held_wrong != 0) {
+        pass->wrong = "an order's expires_at_ms is not that of its hold (G4)";
     }
     return pass->wrong == NULL;
 }

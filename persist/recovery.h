@@ -4,7 +4,8 @@
  * Thread: main, between engine_init() and engine_start().
  * Does:   reads sales and orders; replays every event on the baseline (baseline.h; while there is none, from
  *         nothing). The seqs must have no gap, and each order's last state and each sale's counters must be what
- *         the rows say; what was made before the baseline must have its digests. Remaining hold times are clamped.
+ *         the rows say, columns and all; what was made before the baseline must have its digests. Remaining hold times
+ *         are clamped.
  * Fails:  with one line that names the check; the caller must not start.
  */
 #ifndef FLASHD_PERSIST_RECOVERY_H

@@ -42,7 +42,7 @@ static inline int64_t expiry_at(sqlite3_stmt *row, int column)
     if (sqlite3_column_type(row, column) == SQLITE_NULL)
         return NO_EXPIRY;
     int64_t at_ms = sqlite3_column_int64(row, column);
-    return sqlite3_column_type(row, column) == SQLITE_INTEGER && at_ms >= 0 ? at_ms : BAD_EXPIRY;
+    return sqlite3_column_type(row, column) == SQLITE_INTEGER && at_ms > 0 ? at_ms : BAD_EXPIRY;
 }
 
 /* Runs a statement that gives no rows, and readies it for the next time. */
