@@ -46,6 +46,14 @@ void payload_facts(struct text *out, const struct event *event, keyed_hash *hash
         put_order(out, event->order, hash);
 }
 
+bool payload_has_facts(const char *json, size_t len, const struct event *event, keyed_hash *hash)
+{
+    char buffer[PAYLOAD_BYTES_MAX];
+    struct text text = text_in(buffer, sizeof buffer);
+    payload_facts(&text, event, hash);
+    return !text.overflow && len > text.len && memcmp(text.start, json, text.len) == 0;
+}
+
 void payload_write(struct text *out, const struct event *event, const struct books *books,
                    keyed_hash *hash)
 {

@@ -20,6 +20,8 @@ void payload_write(struct text *out, const struct event *event, const struct boo
 
 /* The beginning of a payload: what never changes of the sale or order, such as buyer and quantity. */
 void payload_facts(struct text *out, const struct event *event, keyed_hash *hash);
+/* Whether a payload begins so. */
+bool payload_has_facts(const char *json, size_t len, const struct event *event, keyed_hash *hash);
 
 /* What a payload says, for checks of it; a member that it lacks is NULL or UINT64_MAX. */
 struct payload {

@@ -275,16 +275,12 @@ static const char *compare_order(struct pass *pass, const struct order *order,
 static bool is_as_made(const struct pass *pass, sqlite3_stmt *row, struct sale *sale,
                        struct order *order)
 {
-    char buffer[PAYLOAD_BYTES_MAX];
-    struct text text = text_in(buffer, sizeof buffer);
     const struct event event = {.sale = sale, .order = order, .kind = (uint8_t)number_at(row, 1)};
     if (number_at(row, 0) != (order != NULL ? order->seq : sale->seq))
         return true; /* it made neither */
     const char *json = (const char *)sqlite3_column_text(row, 4);
-    size_t bytes = (size_t)sqlite3_column_bytes(row, 4);
-    payload_facts(&text, &event, pass->restore.engine->options.hash);
-    return json != NULL && !text.overflow && bytes > text.len &&
-           memcmp(text.start, json, text.len) == 0;
+    return json != NULL && payload_has_facts(json, (size_t)sqlite3_column_bytes(row, 4), &event,
+                                             pass->restore.engine->options.hash);
 }
 
 /* Moves the order on by one event. */

@@ -10,9 +10,12 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "engine/bounds.h"
 #include "engine/diag.h"
 #include "engine/payload.h"
+#include "engine/sale.h"
 #include "persist/baseline.h"
 #include "persist/row.h"
 
@@ -75,6 +78,8 @@ struct retention {
     uint64_t step_from;                      /* the baseline before this step … */
     uint32_t touched[RETENTION_STEP_EVENTS]; /* … and the sales that it changes, by index */
     uint32_t touched_count;
+    struct sale *sale; /* room for one of each, to compare payloads with */
+    struct order *order;
     sqlite3_stmt *statements[STMT_COUNT];
 };
 
@@ -83,6 +88,8 @@ struct leaving {
     uint64_t seq;
     enum event_kind kind;
     int64_t at_ms;
+    const char *payload; /* borrowed from the statement, as is the buyer's name */
+    size_t payload_bytes;
     struct baseline_order order; /* its seq is 0 for a sale's event; as of no event: see fold() */
     int64_t expires_at_ms;       /* as its row has it … */
     uint64_t row_seq;            /* … and its last event */
@@ -132,7 +139,9 @@ struct retention *retention_new(sqlite3 *db, keyed_hash *hash, int64_t keep_ms,
     r->hash = hash;
     r->keep_ms = keep_ms;
     r->gate = gate;
-    if (load(r))
+    r->sale = sale_new();
+    r->order = calloc(1, sizeof *r->order + BUYER_NAME_BYTES_MAX);
+    if (r->sale != NULL && r->order != NULL && load(r))
         return r;
     retention_free(r);
     return NULL;
@@ -144,6 +153,9 @@ void retention_free(struct retention *r)
         return;
     for (int i = 0; i < STMT_COUNT; i++)
         sqlite3_finalize(r->statements[i]);
+    if (r->sale != NULL)
+        sale_free(r->sale);
+    free(r->order);
     free(r->sales);
     free(r);
 }
@@ -232,6 +244,29 @@ static bool list_order(struct retention *r, const struct baseline_order *order, 
     return run_for(list, order->seq);
 }
 
+/* Whether the event, if it made a sale or an order, says of what never changes there what its row says. After it, only
+ * the row and the digests do. */
+static bool is_as_made(struct retention *r, const struct leaving *e)
+{
+    struct event event = {.seq = e->seq, .sale = r->sale, .kind = (uint8_t)e->kind};
+    const struct baseline_order *order = &e->order;
+    if (e->seq != (order->seq != 0 ? order->seq : order->sale_seq))
+        return true;
+    if (order->name_bytes > BUYER_NAME_BYTES_MAX || order->quantity > PRODUCT_QTY_MAX)
+        return false;
+    id_write(r->sale->id, order->sale_seq, id_tag(r->hash, order->sale_seq));
+    if (e->kind == EVENT_SALE_CREATED)
+        r->sale->terms = e->terms;
+    if (order->seq != 0) {
+        event.order = r->order;
+        r->order->seq = order->seq;
+        r->order->quantity = (uint32_t)order->quantity;
+        r->order->name_bytes = (uint8_t)order->name_bytes;
+        memcpy(r->order->name, order->name, order->name_bytes);
+    }
+    return payload_has_facts(e->payload, e->payload_bytes, &event, r->hash);
+}
+
 /* NULL, or why it does not replay. *ok: SQLite did not fail. */
 static const char *fold(struct retention *r, const struct leaving *e, bool *ok)
 {
@@ -241,6 +276,8 @@ static const char *fold(struct retention *r, const struct leaving *e, bool *ok)
         return "its sale is not in the baseline";
     if (e->order.seq != 0 && !find_before(r, e, &was, ok))
         return "its order is not in the baseline";
+    if (!is_as_made(r, e))
+        return "a row is not what the event that made it says";
     if (sale->books.seq <= r->step_from)
         r->touched[r->touched_count++] = (uint32_t)(sale - r->sales);
     const struct books_entry entry = {e->seq, e->kind, was.state, (uint32_t)e->order.quantity,
@@ -274,9 +311,10 @@ static bool read_terms(sqlite3_stmt *row, struct leaving *e)
 static bool read_row(sqlite3_stmt *row, struct leaving *e)
 {
     uint64_t kind = number_at(row, 1);
-    const char *payload = (const char *)sqlite3_column_text(row, 5);
-    if (kind >= EVENT_KIND_COUNT || payload == NULL)
+    if (kind >= EVENT_KIND_COUNT || sqlite3_column_type(row, 5) != SQLITE_TEXT)
         return false;
+    e->payload = (const char *)sqlite3_column_text(row, 5);
+    e->payload_bytes = (size_t)sqlite3_column_bytes(row, 5);
     e->seq = number_at(row, 0);
     e->kind = (enum event_kind)kind;
     e->order = (struct baseline_order){.seq = number_at(row, 3),
@@ -288,8 +326,7 @@ static bool read_row(sqlite3_stmt *row, struct leaving *e)
                                        .expires_at_ms = NO_EXPIRY};
     e->expires_at_ms = expiry_at(row, 9);
     e->row_seq = number_at(row, 10);
-    return read_terms(row, e) &&
-           payload_time(payload, (size_t)sqlite3_column_bytes(row, 5), &e->at_ms) &&
+    return read_terms(row, e) && payload_time(e->payload, e->payload_bytes, &e->at_ms) &&
            (event_is_of_order(e->kind) ? e->order.name != NULL : e->order.seq == 0);
 }
 

@@ -19,7 +19,8 @@
  * The file does not shrink; freed pages are used again for new events.
  *
  * Thread: main until the engine starts, then the writer.
- * Fails:  events that do not replay are kept, with one line on stderr, and retention stops until the next start;
+ * Fails:  events that do not replay, or that made a row which says otherwise by now, are kept, with one line on
+ *         stderr, and retention stops until the next start;
  *         a failed transaction makes retention_step() return -1, and the caller acts on it.
  */
 #ifndef FLASHD_PERSIST_RETENTION_H
