@@ -566,10 +566,12 @@ def each_column_is_vouched_for(data):
     assert not missed, missed
 
 
+@patient
 def test_each_column_of_each_kind_of_row_from_before_the_baseline(t):
     each_column_is_vouched_for(OldData(t))
 
 
+@patient
 def test_each_column_of_each_kind_of_row_whose_events_are_there(t):
     each_column_is_vouched_for(OldData(t, aged=False))
 
@@ -585,10 +587,12 @@ def does_not_start_on_any_change(data):
     assert not missed, missed
 
 
+@patient
 def test_a_server_does_not_start_on_a_change_from_before_the_baseline(t):
     does_not_start_on_any_change(OldData(t))
 
 
+@patient
 def test_a_server_does_not_start_on_a_change_of_what_the_events_say(t):
     does_not_start_on_any_change(OldData(t, aged=False))
 

@@ -5,7 +5,7 @@ import select
 import socket
 import time
 
-from harness import Wire, alone, binary, eventually, expect, expect_problem, patient, slack
+from harness import Wire, alone, binary, eventually, expect_problem, patient, slack
 from sse import Stream
 
 

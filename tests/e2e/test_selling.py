@@ -1,7 +1,7 @@
 """test_selling.py: the life of a sale and of its orders, driven by the clock and by requests."""
 import time
 
-from harness import eventually, expect, expect_problem, iso, ms_of, now_ms, patient, slack
+from harness import eventually, expect_problem, ms_of, now_ms, patient, slack
 
 
 # ------------------------------------------------------------------------------------- by the clock

@@ -4,7 +4,7 @@ import hmac
 import json
 import time
 
-from harness import SECRET, Client, expect, expect_problem, iso, mint, now_ms, run_flashd, sign
+from harness import SECRET, expect, expect_problem, mint, now_ms, run_flashd, sign
 
 SALE = {"name": "x", "productQty": 5, "startsAt": 1, "endsAt": 4102444800000}
 PAYMENT_SECRET = "the-payment-provider's-secret-0123456789"
