@@ -340,8 +340,8 @@ def test_standard_streams_that_were_closed_do_not_become_files_of_the_server(t):
          "--data", t.new_data()], env=clean_environment({"FLASHD_JWT_SECRET": "x" * 32}))
     try:
         def opened():
-            links = f"/proc/{process.pid}/fd"
-            return any("flashd.db" in os.readlink(f"{links}/{fd}") for fd in os.listdir(links))
+            with open(f"/proc/{process.pid}/maps", encoding="ascii") as maps:
+                return "flashd.db-shm" in maps.read()
         eventually(opened, within_s=10, what="it has opened its database")
         standard = [os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in range(3)]
         assert standard == ["/dev/null"] * 3, standard
