@@ -622,7 +622,8 @@ def test_load_says_what_a_server_without_descriptors_answers_on(t):
 
 def ends_on(t, number):
     argv, environment = command(t, ["--rate", 200, "--duration", 60, "--hold-ms", 600])
-    load = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    heeding = ["env", "--default-signal=INT,HUP"]  # the suite itself may run under nohup
+    load = subprocess.Popen(heeding + argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     read_until(" answers/s", load.stdout)
     load.send_signal(number)
     out, err = load.communicate(timeout=30 * slack())
