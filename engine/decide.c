@@ -347,8 +347,8 @@ static void decide_late_payment(struct worker *w, const struct ask *ask, struct 
                                 struct order *order)
 {
     uint8_t tint = 0;
-    if (order
-            ->refund_due) { /* this may be the same payment, asked for again: its money goes back */
+    /* Then this may be the same payment, asked for again, and its money goes back. */
+    if (order->refund_due) {
         refuse(w, ask, order, OUTCOME_HOLD_EXPIRED, ORDER_EXPIRED);
         return;
     }

@@ -165,9 +165,8 @@ int audit_run(int argc, char **argv)
         else
             good = false;
     }
-    if (dir == NULL || !good) {
+    if (dir == NULL || !good)
         return complain("usage: flashd audit DIR [--json]");
-    }
     struct bar bar = {.shown = isatty(STDERR_FILENO) == 1};
     int64_t began_mono_ms = now_read().mono_ms;
     check(dir, &bar, &report);

@@ -30,8 +30,9 @@ struct pass {
     struct replayed *sales; /* by index */
     uint64_t next_seq;
     uint64_t settled; /* orders whose last event has come, or lies up to the baseline */
-    uint64_t
-        held_wrong;    /* orders in payment with an expires_at_ms that is not that of their hold */
+    /* Orders in payment with an expires_at_ms that is not that of their hold. Told last: the cause may be the row of
+     * their sale, or another time of theirs, which the events name. */
+    uint64_t held_wrong;
     uint64_t made;     /* sum of made_digest() of the rows, less that of the events: must be 0 */
     const char *wrong; /* the first check that failed; static */
     uint64_t wrong_seq;
