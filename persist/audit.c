@@ -180,26 +180,9 @@ struct audit_sale *audit_sale_at(const struct audit_pass *pass, uint64_t seq)
 
 /* ---- orders ---- */
 
-bool audit_order_of(const struct audit_pass *pass, sqlite3_stmt *row, struct audit_order *order)
+bool audit_order_of(const struct audit_pass *pass, sqlite3_stmt *row, struct order_row *order)
 {
-    *order = (struct audit_order){.seq = number_at(row, 0),
-                                  .tag = number_at(row, 1),
-                                  .sale_seq = number_at(row, 2),
-                                  .name = (const char *)sqlite3_column_text(row, 3),
-                                  .name_bytes = (size_t)sqlite3_column_bytes(row, 3),
-                                  .quantity = number_at(row, 4),
-                                  .state = (enum order_state)number_at(row, 5),
-                                  .refund_due = number_at(row, 6) != 0,
-                                  .created_at_ms = sqlite3_column_int64(row, 7),
-                                  .updated_at_ms = sqlite3_column_int64(row, 8),
-                                  .expires_at_ms = expiry_at(row, 9),
-                                  .last_seq = number_at(row, 10)};
-    bool numbers = are_numbers(row, 0, 2) && are_numbers(row, 4, 8) && are_numbers(row, 10, 10);
-    return numbers && sqlite3_column_int64(row, 0) > 0 &&
-           sqlite3_column_type(row, 3) == SQLITE_TEXT && order->expires_at_ms != BAD_EXPIRY &&
-           order->name_bytes >= 1 && order->name_bytes <= BUYER_NAME_BYTES_MAX &&
-           number_at(row, 5) != ORDER_NONE && number_at(row, 5) < ORDER_STATE_COUNT &&
-           order->quantity <= PRODUCT_QTY_MAX && number_at(row, 6) <= 1 &&
+    return order_row_of(row, order) && (int64_t)order->seq > 0 &&
            audit_sale_at(pass, order->sale_seq) != NULL;
 }
 
@@ -211,7 +194,7 @@ void audit_malformed_order(struct audit_pass *pass, uint64_t seq)
                (int64_t)seq);
 }
 
-static void count_order(struct audit_pass *pass, const struct audit_order *order)
+static void count_order(struct audit_pass *pass, const struct order_row *order)
 {
     pass->report->orders++;
     pass->report->held += order->state == ORDER_PAYMENT;
@@ -234,14 +217,14 @@ bool audit_next_order(struct audit_pass *pass)
     return true;
 }
 
-static uint64_t buyer_hash(const struct audit_pass *pass, const struct audit_order *order)
+static uint64_t buyer_hash(const struct audit_pass *pass, const struct order_row *order)
 {
     return buyers_hash(pass->hash(order->name, order->name_bytes), (uint32_t)order->sale_seq);
 }
 
-static bool is_same_buyer(struct audit_pass *pass, const struct audit_order *order, uint64_t other)
+static bool is_same_buyer(struct audit_pass *pass, const struct order_row *order, uint64_t other)
 {
-    struct audit_order found;
+    struct order_row found;
     (void)sqlite3_reset(pass->find_other);
     (void)sqlite3_bind_int64(pass->find_other, 1, (sqlite3_int64)other);
     return sqlite3_step(pass->find_other) == SQLITE_ROW &&
@@ -250,7 +233,7 @@ static bool is_same_buyer(struct audit_pass *pass, const struct audit_order *ord
            memcmp(found.name, order->name, order->name_bytes) == 0;
 }
 
-void audit_now_live(struct audit_pass *pass, const struct audit_order *order, uint64_t seq)
+void audit_now_live(struct audit_pass *pass, const struct order_row *order, uint64_t seq)
 {
     uint64_t hash = buyer_hash(pass, order), at = 0, other;
     while ((other = audit_live_find(&pass->live, hash, &at)) != 0)
@@ -263,7 +246,7 @@ void audit_now_live(struct audit_pass *pass, const struct audit_order *order, ui
         audit_out_of_memory(pass);
 }
 
-void audit_now_dead(struct audit_pass *pass, const struct audit_order *order)
+void audit_now_dead(struct audit_pass *pass, const struct order_row *order)
 {
     audit_live_remove(&pass->live, buyer_hash(pass, order), order->seq);
 }
@@ -293,7 +276,7 @@ static void take_stray(struct audit_pass *pass, sqlite3_stmt *row)
                number_at(row, 0));
 }
 
-static void sum_up(struct audit_pass *pass, const struct baseline_order *order)
+static void sum_up(struct audit_pass *pass, const struct order_row *order)
 {
     struct audit_sale *sale = audit_sale_at(pass, order->sale_seq);
     sale->summed += baseline_digest(pass->hash, order);
@@ -305,8 +288,7 @@ static void sum_up(struct audit_pass *pass, const struct baseline_order *order)
 /* An order from before the baseline, as it was then. */
 static void take_old_order(struct audit_pass *pass, sqlite3_stmt *row)
 {
-    struct audit_order order;
-    struct baseline_order old;
+    struct order_row order;
     if (!audit_order_of(pass, row, &order)) {
         audit_malformed_order(pass, order.seq);
         return;
@@ -314,6 +296,7 @@ static void take_old_order(struct audit_pass *pass, sqlite3_stmt *row)
     count_order(pass, &order);
     uint64_t b = pass->report->baseline;
     bool settled = order.last_seq <= b;
+    struct order_row old = order;
     const char *wrong = baseline_order_of(row, b, &old);
     if (wrong == NULL && order.tag != id_tag(pass->hash, order.seq))
         wrong = "its tag is not its id's";
@@ -385,9 +368,9 @@ static void check_baseline(struct audit_pass *pass)
 
 static bool prepare_orders(struct audit_pass *pass)
 {
-    static const char one[] = "SELECT " AUDIT_ORDER_COLUMNS " FROM order_rows WHERE seq = ?1";
+    static const char one[] = "SELECT " ORDER_ROW_COLUMNS " FROM order_rows o WHERE o.seq = ?1";
     static const char after[] =
-        "SELECT " AUDIT_ORDER_COLUMNS " FROM order_rows WHERE seq > ?1 ORDER BY seq";
+        "SELECT " ORDER_ROW_COLUMNS " FROM order_rows o WHERE o.seq > ?1 ORDER BY o.seq";
     if (!prepare(pass, one, &pass->find_order) || !prepare(pass, one, &pass->find_other) ||
         !prepare(pass, after, &pass->new_orders))
         return false;

@@ -24,7 +24,7 @@ struct met {
     int64_t at_ms;
     enum order_state from;
     struct audit_sale *sale;
-    struct audit_order order; /* seq 0: a sale's event */
+    struct order_row order; /* seq 0: a sale's event */
 };
 
 #define FIND(pass, met, check, ...) audit_find((pass)->report, check, (met)->seq, __VA_ARGS__)
@@ -122,7 +122,7 @@ static void check_books(struct audit_pass *pass, const struct met *m)
 
 static const char *why_changed(const struct audit_pass *pass, const struct met *m)
 {
-    const struct audit_order *o = &m->order;
+    const struct order_row *o = &m->order;
     const struct event_row *row = event_row(m->kind);
     if (o->seq == m->seq && o->tag != id_tag(pass->hash, o->seq))
         return "its tag is not its id's";
@@ -160,7 +160,7 @@ static void check_order(struct audit_pass *pass, const struct met *m)
 
 static void move_order(struct audit_pass *pass, const struct met *m)
 {
-    const struct audit_order *o = &m->order;
+    const struct order_row *o = &m->order;
     enum order_state to = event_row(m->kind)->state_after;
     if (order_state_is_live(to) && !order_state_is_live(m->from))
         audit_now_live(pass, o, m->seq);

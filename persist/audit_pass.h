@@ -10,25 +10,11 @@
 #include "engine/sale.h"
 #include "persist/audit.h"
 #include "persist/audit_orders.h"
+#include "persist/order_row.h"
 
 enum {
     AUDIT_SETTLED = 0x80, /* in an order's byte: the last event that its row names has come */
     AUDIT_STATE = 0x7f,   /* … and its state */
-};
-
-/* The columns of order_rows, in the order in which audit_order_of() takes them. */
-#define AUDIT_ORDER_COLUMNS                                                                        \
-    "seq, tag, sale, buyer, quantity, state, refund_due, created_at_ms, updated_at_ms,"            \
-    " expires_at_ms, last_seq"
-
-/* One row of order_rows; name is borrowed from the statement until its next step. */
-struct audit_order {
-    uint64_t seq, tag, sale_seq, last_seq, quantity;
-    enum order_state state;
-    bool refund_due;
-    int64_t created_at_ms, updated_at_ms, expires_at_ms; /* the last one may be NO_EXPIRY */
-    const char *name;
-    size_t name_bytes;
 };
 
 struct audit_sale {
@@ -59,22 +45,22 @@ struct audit_pass {
     uint64_t unsettled;       /* orders for which the last event that the row names has not come */
     sqlite3_stmt *new_orders; /* orders made after the baseline, by seq; stands on the next one … */
     bool new_order_there;     /* … if there is one */
-    struct audit_order newest; /* the one it stands on … */
-    bool newest_sound;         /* … and whether its row is well-formed */
+    struct order_row newest; /* the one it stands on … */
+    bool newest_sound;       /* … and whether its row is well-formed */
     sqlite3_stmt *find_order, *find_other;
     struct order *order; /* room for one, to make payloads with */
 };
 
 /* --- audit.c --- */
 struct audit_sale *audit_sale_at(const struct audit_pass *pass, uint64_t seq);
-/* Reads an order's row. False: it is malformed; order->seq is set all the same. */
-bool audit_order_of(const struct audit_pass *pass, sqlite3_stmt *row, struct audit_order *order);
+/* As order_row_of(). False also if its sale has no row. */
+bool audit_order_of(const struct audit_pass *pass, sqlite3_stmt *row, struct order_row *order);
 void audit_malformed_order(struct audit_pass *pass, uint64_t seq);
 /* Moves new_orders on to the next row. False: the file cannot be read. */
 bool audit_next_order(struct audit_pass *pass);
 /* The order has become live (finds a second live one: G3), or is no longer live. */
-void audit_now_live(struct audit_pass *pass, const struct audit_order *order, uint64_t seq);
-void audit_now_dead(struct audit_pass *pass, const struct audit_order *order);
+void audit_now_live(struct audit_pass *pass, const struct order_row *order, uint64_t seq);
+void audit_now_dead(struct audit_pass *pass, const struct order_row *order);
 bool audit_stopped(const struct audit_pass *pass);
 /* Notes that SQLite failed: an unreadable page. */
 void audit_unreadable(struct audit_pass *pass);

@@ -54,20 +54,12 @@ struct baseline_sale baseline_sale_of(sqlite3_stmt *row)
 
 /* ---- an order as of B ---- */
 
-enum { LISTED = 11, COLUMNS = 15 }; /* of BASELINE_ORDER_ROWS */
-
-static bool is_sound(sqlite3_stmt *row, const struct baseline_order *order)
-{
-    return are_numbers(row, 0, 2) && sqlite3_column_type(row, 3) == SQLITE_TEXT &&
-           order->name_bytes >= 1 && order->name_bytes <= BUYER_NAME_BYTES_MAX &&
-           are_numbers(row, 4, 8) && are_numbers(row, 10, 10) && number_at(row, 6) <= 1 &&
-           order->expires_at_ms != BAD_EXPIRY;
-}
+enum { LISTED = ORDER_ROW_COLUMN_COUNT, COLUMNS = LISTED + 4 }; /* of BASELINE_ORDER_ROWS */
 
 /* An order that has not moved since must still be as it is listed. */
-static const char *take_listed(sqlite3_stmt *row, uint64_t b, struct baseline_order *order)
+static const char *take_listed(sqlite3_stmt *row, uint64_t b, struct order_row *order)
 {
-    const struct baseline_order stays = *order;
+    const struct order_row stays = *order;
     uint64_t state = number_at(row, LISTED);
     order->state = (enum order_state)state;
     order->refund_due = number_at(row, LISTED + 1) != 0;
@@ -84,21 +76,8 @@ static const char *take_listed(sqlite3_stmt *row, uint64_t b, struct baseline_or
     return stays.last_seq > b || same ? NULL : "an order's row is not what the baseline says (G4)";
 }
 
-const char *baseline_order_of(sqlite3_stmt *row, uint64_t b, struct baseline_order *order)
+const char *baseline_order_of(sqlite3_stmt *row, uint64_t b, struct order_row *order)
 {
-    *order = (struct baseline_order){.seq = number_at(row, 0),
-                                     .sale_seq = number_at(row, 2),
-                                     .name = (const char *)sqlite3_column_text(row, 3),
-                                     .name_bytes = (size_t)sqlite3_column_bytes(row, 3),
-                                     .quantity = number_at(row, 4),
-                                     .state = (enum order_state)(number_at(row, 5) & 0xf),
-                                     .refund_due = number_at(row, 6) != 0,
-                                     .created_at_ms = sqlite3_column_int64(row, 7),
-                                     .updated_at_ms = sqlite3_column_int64(row, 8),
-                                     .expires_at_ms = expiry_at(row, 9),
-                                     .last_seq = number_at(row, 10)};
-    if (!is_sound(row, order) || number_at(row, 5) >= ORDER_STATE_COUNT)
-        return "an order's row is malformed";
     if (sqlite3_column_type(row, LISTED) != SQLITE_NULL)
         return take_listed(row, b, order);
     if (order->last_seq > b)
@@ -110,7 +89,7 @@ const char *baseline_order_of(sqlite3_stmt *row, uint64_t b, struct baseline_ord
 
 /* ---- digests ---- */
 
-uint64_t baseline_digest(keyed_hash *hash, const struct baseline_order *order)
+uint64_t baseline_digest(keyed_hash *hash, const struct order_row *order)
 {
     struct {
         uint64_t seq, sale_seq, quantity, state, refund_due, last_seq;

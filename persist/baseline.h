@@ -31,6 +31,7 @@
 #include "engine/books.h"
 #include "engine/id.h"
 #include "engine/sale.h"
+#include "persist/order_row.h"
 
 /* Rows for baseline_sale_of(), by seq. */
 extern const char baseline_sales_sql[];
@@ -40,9 +41,8 @@ extern const char baseline_orders_sql[];
 extern const char baseline_strays_sql[];
 /* Rows for baseline_order_of(); a WHERE and an ORDER BY may follow. */
 #define BASELINE_ORDER_ROWS                                                                        \
-    "SELECT o.seq, o.tag, o.sale, o.buyer, o.quantity, o.state, o.refund_due, o.created_at_ms,"    \
-    " o.updated_at_ms, o.expires_at_ms, o.last_seq, b.state, b.refund_due, b.updated_at_ms,"       \
-    " b.last_seq FROM order_rows o LEFT JOIN baseline_orders b ON b.seq = o.seq"
+    "SELECT " ORDER_ROW_COLUMNS ", b.state, b.refund_due, b.updated_at_ms, b.last_seq"             \
+    " FROM order_rows o LEFT JOIN baseline_orders b ON b.seq = o.seq"
 
 struct baseline_sale {
     uint64_t seq;
@@ -51,24 +51,15 @@ struct baseline_sale {
     uint64_t digest; /* of its orders */
 };
 
-/* An order as of B: all that goes into its sale's digest. */
-struct baseline_order {
-    uint64_t seq, sale_seq, quantity, last_seq;
-    enum order_state state;
-    bool refund_due;
-    int64_t created_at_ms, updated_at_ms, expires_at_ms; /* the last one may be NO_EXPIRY (row.h) */
-    const char *name;                                    /* borrowed */
-    size_t name_bytes;
-};
-
 /* False: *wrong, a static sentence, says what is wrong with it; or is NULL, and SQLite failed. */
 bool baseline_seq(sqlite3 *db, uint64_t *seq, const char **wrong);
 struct baseline_sale baseline_sale_of(sqlite3_stmt *row);
-/* An order made up to b, which is the baseline's seq, as of b. NULL; or what is wrong, a static sentence: then the
- * order is as its row has it. */
-const char *baseline_order_of(sqlite3_stmt *row, uint64_t b, struct baseline_order *order);
+/* *order, made up to b, which is the baseline's seq, is as order_row_of() has read it from this row, well-formed; it
+ * becomes what it was at b. NULL; or what is wrong, a static sentence. */
+const char *baseline_order_of(sqlite3_stmt *row, uint64_t b, struct order_row *order);
 
-uint64_t baseline_digest(keyed_hash *hash, const struct baseline_order *order);
+/* Of an order as of B. */
+uint64_t baseline_digest(keyed_hash *hash, const struct order_row *order);
 /* A digest of what never changes of a sale. */
 uint64_t baseline_terms(keyed_hash *hash, uint64_t sale_seq, const struct sale_terms *terms);
 

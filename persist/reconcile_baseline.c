@@ -39,8 +39,9 @@ static void take_baseline_order(struct replay *r, sqlite3_stmt *row)
 /* An order as of the baseline. It may have been listed only since the list was read: what counts stands in the row. */
 static void take_old_order(struct replay *r, sqlite3_stmt *row)
 {
-    struct baseline_order old;
-    const char *wrong = baseline_order_of(row, r->baseline, &old);
+    struct order_row old;
+    const char *wrong = order_row_of(row, &old) ? baseline_order_of(row, r->baseline, &old)
+                                                : "an order's row is malformed";
     const struct sale *sale = replay_sale_of(r, old.seq);
     r->row_seq = old.seq;
     if (sale == NULL || replay_told(r, sale)->broken)

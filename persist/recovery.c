@@ -69,10 +69,10 @@ static bool are_counts(sqlite3_stmt *row, int from, int to)
     return true;
 }
 
-/* Whether the seq in this column lies after the file's last event; a negative one does, too. */
-static bool is_ahead(const struct pass *pass, sqlite3_stmt *row, int column)
+/* Whether it lies after the file's last event; a negative one does, too. */
+static bool is_ahead(const struct pass *pass, uint64_t seq)
 {
-    return number_at(row, column) > pass->restore.engine->options.last_seq;
+    return seq > pass->restore.engine->options.last_seq;
 }
 
 static const char *take_sale(struct pass *pass, sqlite3_stmt *row)
@@ -99,7 +99,7 @@ static const char *take_sale(struct pass *pass, sqlite3_stmt *row)
         number_at(row, 8) >= SALE_STATE_COUNT || number_at(row, 9) > 1 || !are_counts(row, 2, 5) ||
         !are_counts(row, 10, 13) || record.terms.product_qty > PRODUCT_QTY_MAX || record.seq == 0)
         return "a sale's row is malformed";
-    if (is_ahead(pass, row, 0))
+    if (is_ahead(pass, record.seq))
         return "a sale's row is ahead of the events (G4)";
     if (number_at(row, 15) != id_tag(pass->restore.engine->options.hash, record.seq))
         return "a sale's tag is not its id's";
@@ -132,14 +132,15 @@ static const char *take_baseline_sale(struct pass *pass, sqlite3_stmt *row)
 static const char orders_sql[] = BASELINE_ORDER_ROWS " ORDER BY o.seq";
 
 /* An order from before the baseline: the replay begins with what it was then. */
-static const char *take_old_order(struct pass *pass, sqlite3_stmt *row, struct order *order)
+static const char *take_old_order(struct pass *pass, sqlite3_stmt *row, const struct order_row *now,
+                                  struct order *order)
 {
-    struct baseline_order old;
+    struct order_row old = *now;
     const char *wrong = baseline_order_of(row, pass->found->baseline, &old);
     if (wrong != NULL)
         return wrong;
     pass->sales[order->sale].digest += baseline_digest(pass->restore.engine->options.hash, &old);
-    pass->settled += number_at(row, 10) <= pass->found->baseline;
+    pass->settled += now->last_seq <= pass->found->baseline;
     order->logged = (uint8_t)old.state;
     return NULL;
 }
@@ -151,57 +152,49 @@ static uint64_t made_digest(const struct pass *pass, uint64_t seq, int64_t at_ms
     return pass->restore.engine->options.hash(message, sizeof message);
 }
 
-/* Whether its numbers are numbers, a waiting order has no event but its first, and an order in its state has an
- * expires_at_ms. */
-static bool is_order_sound(sqlite3_stmt *row)
+/* A waiting order has no event but its first, and one has an expires_at_ms from when it is in payment. */
+static bool fits_its_state(const struct order_row *row)
 {
-    const uint64_t state = number_at(row, 5);
-    const int64_t expires_at_ms = expiry_at(row, 9);
-    bool numbers = are_numbers(row, 0, 2) && are_numbers(row, 4, 8) && are_numbers(row, 10, 10);
-    if (!numbers || number_at(row, 6) > 1 || expires_at_ms == BAD_EXPIRY)
+    bool none = row->expires_at_ms == NO_EXPIRY;
+    if (row->state == ORDER_WAITING && row->last_seq != row->seq)
         return false;
-    if (state == ORDER_WAITING && number_at(row, 10) != number_at(row, 0))
-        return false;
-    bool none = expires_at_ms == NO_EXPIRY;
-    return state == ORDER_CANCELLED || none == (state == ORDER_WAITING || state == ORDER_CLEARED);
+    return row->state == ORDER_CANCELLED ||
+           none == (row->state == ORDER_WAITING || row->state == ORDER_CLEARED);
 }
 
-static const char *take_order(struct pass *pass, sqlite3_stmt *row)
+static const char *take_order(struct pass *pass, sqlite3_stmt *statement)
 {
-    const char *name = (const char *)sqlite3_column_text(row, 3);
-    int name_bytes = sqlite3_column_bytes(row, 3);
-    uint64_t state = number_at(row, 5);
-    if (name == NULL || name_bytes < 1 || name_bytes > BUYER_NAME_BYTES_MAX ||
-        state == ORDER_NONE || state >= ORDER_STATE_COUNT || !are_counts(row, 4, 4) ||
-        number_at(row, 0) == 0 || !is_order_sound(row))
+    struct order_row row;
+    if (!order_row_of(statement, &row) || row.seq == 0 || !fits_its_state(&row))
         return "an order's row is malformed";
-    if (is_ahead(pass, row, 0) || is_ahead(pass, row, 10))
+    if (is_ahead(pass, row.seq) || is_ahead(pass, row.last_seq))
         return "an order's row is ahead of the events (G4)";
-    const struct order_record record = {.seq = number_at(row, 0),
-                                        .last_seq = number_at(row, 10),
-                                        .sale_seq = number_at(row, 2),
-                                        .name = name,
-                                        .name_bytes = (uint8_t)name_bytes,
-                                        .quantity = (uint32_t)number_at(row, 4),
-                                        .state = (enum order_state)state,
-                                        .refund_due = number_at(row, 6) != 0,
-                                        .changed_at_ms = sqlite3_column_int64(row, 8),
-                                        .expires_at_ms = sqlite3_column_int64(row, 9)};
-    if (number_at(row, 1) != id_tag(pass->restore.engine->options.hash, record.seq))
+    const struct order_record record = {.seq = row.seq,
+                                        .last_seq = row.last_seq,
+                                        .sale_seq = row.sale_seq,
+                                        .name = row.name,
+                                        .name_bytes = (uint8_t)row.name_bytes,
+                                        .quantity = (uint32_t)row.quantity,
+                                        .state = row.state,
+                                        .refund_due = row.refund_due,
+                                        .changed_at_ms = row.updated_at_ms,
+                                        .expires_at_ms =
+                                            row.expires_at_ms == NO_EXPIRY ? 0 : row.expires_at_ms};
+    if (row.tag != id_tag(pass->restore.engine->options.hash, row.seq))
         return "an order's tag is not its id's";
     pass->found->orders++;
-    pass->found->waiting += state == ORDER_WAITING;
-    pass->found->held += state == ORDER_PAYMENT;
+    pass->found->waiting += row.state == ORDER_WAITING;
+    pass->found->held += row.state == ORDER_PAYMENT;
     const char *wrong = engine_restore_order(&pass->restore, &record);
     if (wrong != NULL)
         return wrong;
-    struct order *order = seqmap_order(&pass->restore.engine->seqmap, record.seq);
+    struct order *order = seqmap_order(&pass->restore.engine->seqmap, row.seq);
     uint32_t hold_ms = engine_sale_at(pass->restore.engine, order->sale)->terms.hold_ms;
-    if (state == ORDER_PAYMENT && record.expires_at_ms != record.changed_at_ms + hold_ms)
+    if (row.state == ORDER_PAYMENT && row.expires_at_ms != row.updated_at_ms + hold_ms)
         pass->held_wrong++;
-    if (record.seq <= pass->found->baseline)
-        return take_old_order(pass, row, order);
-    pass->made += made_digest(pass, record.seq, sqlite3_column_int64(row, 7));
+    if (row.seq <= pass->found->baseline)
+        return take_old_order(pass, statement, &row, order);
+    pass->made += made_digest(pass, row.seq, row.created_at_ms);
     order->logged = ORDER_NONE; /* its first event is still to be replayed */
     return NULL;
 }

@@ -90,10 +90,10 @@ struct leaving {
     int64_t at_ms;
     const char *payload; /* borrowed from the statement, as is the buyer's name */
     size_t payload_bytes;
-    struct baseline_order order; /* its seq is 0 for a sale's event; as of no event: see fold() */
-    int64_t expires_at_ms;       /* as its row has it … */
-    uint64_t row_seq;            /* … and its last event */
-    struct sale_terms terms;     /* the name for sale.created only */
+    struct order_row order;  /* its seq is 0 for a sale's event; as of no event: see fold() */
+    int64_t expires_at_ms;   /* as its row has it … */
+    uint64_t row_seq;        /* … and its last event */
+    struct sale_terms terms; /* the name for sale.created only */
 };
 
 /* ---- opening ---- */
@@ -194,7 +194,7 @@ static struct baseline_sale *sale_of(struct retention *r, const struct leaving *
 }
 
 /* The order as of the event before, if it was made by then. False: the baseline does not have it; *ok as fold()'s. */
-static bool find_before(struct retention *r, const struct leaving *e, struct baseline_order *before,
+static bool find_before(struct retention *r, const struct leaving *e, struct order_row *before,
                         bool *ok)
 {
     *before = e->order;
@@ -216,9 +216,9 @@ static bool find_before(struct retention *r, const struct leaving *e, struct bas
 }
 
 /* The order as of the event, by what the event says. */
-static struct baseline_order after(const struct leaving *e, const struct baseline_order *before)
+static struct order_row after(const struct leaving *e, const struct order_row *before)
 {
-    struct baseline_order order = *before;
+    struct order_row order = *before;
     order.state = event_row(e->kind)->state_after;
     order.refund_due = e->kind == EVENT_ORDER_REFUND_DUE;
     order.updated_at_ms = e->at_ms;
@@ -231,8 +231,7 @@ static struct baseline_order after(const struct leaving *e, const struct baselin
 }
 
 /* Lists the order as baseline.h says. moves: it has events that are not removed yet. */
-static bool list_order(struct retention *r, const struct baseline_order *order, bool new,
-                       bool moves)
+static bool list_order(struct retention *r, const struct order_row *order, bool new, bool moves)
 {
     sqlite3_stmt *list = r->statements[STMT_LIST_ORDER];
     if (!baseline_is_open(order->state) && !(order->state == ORDER_EXPIRED && moves))
@@ -249,7 +248,7 @@ static bool list_order(struct retention *r, const struct baseline_order *order, 
 static bool is_as_made(struct retention *r, const struct leaving *e)
 {
     struct event event = {.seq = e->seq, .sale = r->sale, .kind = (uint8_t)e->kind};
-    const struct baseline_order *order = &e->order;
+    const struct order_row *order = &e->order;
     if (e->seq != (order->seq != 0 ? order->seq : order->sale_seq))
         return true;
     if (order->name_bytes > BUYER_NAME_BYTES_MAX || order->quantity > PRODUCT_QTY_MAX)
@@ -271,7 +270,7 @@ static bool is_as_made(struct retention *r, const struct leaving *e)
 static const char *fold(struct retention *r, const struct leaving *e, bool *ok)
 {
     struct baseline_sale *sale = sale_of(r, e);
-    struct baseline_order was = {.state = ORDER_NONE};
+    struct order_row was = {.state = ORDER_NONE};
     if (sale == NULL)
         return "its sale is not in the baseline";
     if (e->order.seq != 0 && !find_before(r, e, &was, ok))
@@ -285,7 +284,7 @@ static const char *fold(struct retention *r, const struct leaving *e, bool *ok)
     const char *wrong = books_apply(&sale->books, entry);
     if (wrong != NULL || e->order.seq == 0)
         return wrong;
-    const struct baseline_order is = after(e, &was);
+    const struct order_row is = after(e, &was);
     sale->digest += baseline_digest(r->hash, &is);
     sale->digest -= was.state != ORDER_NONE ? baseline_digest(r->hash, &was) : 0;
     *ok = list_order(r, &is, was.state == ORDER_NONE, e->row_seq > e->seq);
@@ -317,13 +316,13 @@ static bool read_row(sqlite3_stmt *row, struct leaving *e)
     e->payload_bytes = (size_t)sqlite3_column_bytes(row, 5);
     e->seq = number_at(row, 0);
     e->kind = (enum event_kind)kind;
-    e->order = (struct baseline_order){.seq = number_at(row, 3),
-                                       .sale_seq = number_at(row, 2),
-                                       .name = (const char *)sqlite3_column_text(row, 6),
-                                       .name_bytes = (size_t)sqlite3_column_bytes(row, 6),
-                                       .quantity = number_at(row, 7),
-                                       .created_at_ms = sqlite3_column_int64(row, 8),
-                                       .expires_at_ms = NO_EXPIRY};
+    e->order = (struct order_row){.seq = number_at(row, 3),
+                                  .sale_seq = number_at(row, 2),
+                                  .name = (const char *)sqlite3_column_text(row, 6),
+                                  .name_bytes = (size_t)sqlite3_column_bytes(row, 6),
+                                  .quantity = number_at(row, 7),
+                                  .created_at_ms = sqlite3_column_int64(row, 8),
+                                  .expires_at_ms = NO_EXPIRY};
     e->expires_at_ms = expiry_at(row, 9);
     e->row_seq = number_at(row, 10);
     return read_terms(row, e) && payload_time(e->payload, e->payload_bytes, &e->at_ms) &&
